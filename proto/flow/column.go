@@ -1,0 +1,383 @@
+package flow
+
+import (
+	"encoding/json"
+	"fmt"
+	"strconv"
+	"time"
+	"unicode/utf8"
+)
+
+// column is one field in all its forms. kind does the work for its type.
+type column struct {
+	name string
+	sql  string // ClickHouse type
+	kind
+}
+
+// kind is what a column can do.
+type kind interface {
+	// encode appends r's value to the batch under construction.
+	encode(e *Encoder, r *Record)
+	// check validates the column of a received batch against its n records.
+	check(b *Batch, n int) error
+	// decode sets r's field from record i of a checked batch.
+	decode(b *Batch, i int, r *Record)
+	// block returns an empty ClickHouse column of this kind.
+	block() blockColumn
+	// json appends r's value as JSON.
+	json(dst []byte, r *Record) []byte
+}
+
+// lowCardinality marks a string column that has few distinct values.
+func (c column) lowCardinality() column {
+	c.sql = "LowCardinality(" + c.sql + ")"
+	return c
+}
+
+type integer interface {
+	~uint8 | ~uint16 | ~uint32 | ~uint64
+}
+
+// ---- numbers ---------------------------------------------------------------
+
+type numKind[T integer, W uint32 | uint64] struct {
+	field func(*rec) *T
+	wire  func(*pb) *[]W
+}
+
+func num[T integer, W uint32 | uint64](name, sql string, field func(*rec) *T, wire func(*pb) *[]W) column {
+	return column{name, sql, numKind[T, W]{field, wire}}
+}
+
+func (k numKind[T, W]) encode(e *Encoder, r *Record) {
+	put(k.wire(e.pb), e.n, W(*k.field(r)))
+}
+
+func (k numKind[T, W]) check(b *Batch, n int) error { return checkNums[T](*k.wire(b.pb), n) }
+
+func (k numKind[T, W]) decode(b *Batch, i int, r *Record) { *k.field(r) = T(at(*k.wire(b.pb), i)) }
+
+func (k numKind[T, W]) block() blockColumn {
+	return &valueColumn[T]{get: func(b *Batch, i int) T { return T(at(*k.wire(b.pb), i)) }}
+}
+
+func (k numKind[T, W]) json(dst []byte, r *Record) []byte {
+	return strconv.AppendUint(dst, uint64(*k.field(r)), 10)
+}
+
+// put appends v as value n of a column that stays absent while all is zero.
+func put[W uint32 | uint64 | int64](col *[]W, n int, v W) {
+	if v == 0 && len(*col) == 0 {
+		return
+	}
+	if len(*col) < n {
+		*col = append(*col, make([]W, n-len(*col))...)
+	}
+	*col = append(*col, v)
+}
+
+// at is value i of a column that may be absent.
+func at[W uint32 | uint64 | int64](col []W, i int) W {
+	if i < len(col) {
+		return col[i]
+	}
+	return 0
+}
+
+func checkLen(have, n int) error {
+	if have != 0 && have != n {
+		return fmt.Errorf("%d values for %d records", have, n)
+	}
+	return nil
+}
+
+func checkNums[T integer, W uint32 | uint64](col []W, n int) error {
+	if err := checkLen(len(col), n); err != nil {
+		return err
+	}
+	return checkRange[T](col)
+}
+
+func checkRange[T integer, W uint32 | uint64](col []W) error {
+	greatest := uint64(^T(0))
+	for i, v := range col {
+		if uint64(v) > greatest {
+			return fmt.Errorf("value %d of record %d exceeds %d", v, i, greatest)
+		}
+	}
+	return nil
+}
+
+// ---- booleans, enumerations, MACs ------------------------------------------
+
+type boolKind struct {
+	field func(*rec) *bool
+	wire  func(*pb) *[]uint32
+}
+
+func boolean(name string, field func(*rec) *bool, wire func(*pb) *[]uint32) column {
+	return column{name, "Bool", boolKind{field, wire}}
+}
+
+func (k boolKind) encode(e *Encoder, r *Record) {
+	var v uint32
+	if *k.field(r) {
+		v = 1
+	}
+	put(k.wire(e.pb), e.n, v)
+}
+
+func (k boolKind) check(b *Batch, n int) error       { return checkNums[uint8](*k.wire(b.pb), n) }
+func (k boolKind) decode(b *Batch, i int, r *Record) { *k.field(r) = at(*k.wire(b.pb), i) != 0 }
+func (k boolKind) block() blockColumn {
+	return &valueColumn[bool]{get: func(b *Batch, i int) bool { return at(*k.wire(b.pb), i) != 0 }}
+}
+func (k boolKind) json(dst []byte, r *Record) []byte { return strconv.AppendBool(dst, *k.field(r)) }
+
+// named is an enumeration with a name for each value it knows.
+type named interface {
+	~uint8
+	fmt.Stringer
+}
+
+type enumKind[T named] struct{ numKind[T, uint32] }
+
+// enum columns are numbers on the wire and names everywhere else, so that a
+// value a reader does not know yet is kept as its number.
+func enum[T named](name string, field func(*rec) *T, wire func(*pb) *[]uint32) column {
+	return column{name, "LowCardinality(String)", enumKind[T]{numKind[T, uint32]{field, wire}}}
+}
+
+func enumName[T named](v T) string {
+	if s := v.String(); s != "" || v == 0 {
+		return s
+	}
+	return strconv.Itoa(int(v))
+}
+
+func (k enumKind[T]) block() blockColumn {
+	return &valueColumn[string]{get: func(b *Batch, i int) string { return enumName(T(at(*k.wire(b.pb), i))) }}
+}
+
+func (k enumKind[T]) json(dst []byte, r *Record) []byte {
+	return appendString(dst, enumName(*k.field(r)))
+}
+
+type macKind struct{ numKind[MAC, uint64] }
+
+func mac(name string, field func(*rec) *MAC, wire func(*pb) *[]uint64) column {
+	return column{name, "UInt64", macKind{numKind[MAC, uint64]{field, wire}}}
+}
+
+func (k macKind) block() blockColumn {
+	return &valueColumn[uint64]{get: func(b *Batch, i int) uint64 { return at(*k.wire(b.pb), i) }}
+}
+
+func (k macKind) json(dst []byte, r *Record) []byte {
+	dst = append(dst, '"')
+	dst = k.field(r).appendText(dst)
+	return append(dst, '"')
+}
+
+// ---- times and other differences ---------------------------------------------
+
+type deltaKind struct {
+	field func(*rec) *uint64
+	wire  func(*pb) *[]int64
+}
+
+func delta(name string, field func(*rec) *uint64, wire func(*pb) *[]int64) column {
+	return column{name, "UInt64", &deltaKind{field, wire}}
+}
+
+func (k *deltaKind) encode(e *Encoder, r *Record) {
+	v := *k.field(r)
+	put(k.wire(e.pb), e.n, int64(v-e.lastFlowID))
+	e.lastFlowID = v
+}
+
+func (k *deltaKind) check(b *Batch, n int) error {
+	if err := checkLen(len(*k.wire(b.pb)), n); err != nil {
+		return err
+	}
+	b.flowIDs = sums(b.flowIDs[:0], 0, *k.wire(b.pb), n)
+	return nil
+}
+
+func (k *deltaKind) decode(b *Batch, i int, r *Record) { *k.field(r) = uint64(b.flowIDs[i]) }
+func (k *deltaKind) block() blockColumn {
+	return &valueColumn[uint64]{get: func(b *Batch, i int) uint64 { return uint64(b.flowIDs[i]) }}
+}
+func (k *deltaKind) json(dst []byte, r *Record) []byte {
+	return strconv.AppendUint(dst, *k.field(r), 10)
+}
+
+func sums(dst []int64, base int64, deltas []int64, n int) []int64 {
+	for i := range n {
+		base += at(deltas, i)
+		dst = append(dst, base)
+	}
+	return dst
+}
+
+type startKind struct{}
+type endKind struct{}
+
+const timeSQL = "DateTime64(9, 'UTC')"
+
+func startTime() column { return column{"start", timeSQL, startKind{}} }
+func endTime() column   { return column{"end", timeSQL, endKind{}} }
+
+func (startKind) encode(e *Encoder, r *Record) {
+	put(&e.pb.Start, e.n, r.Start-e.lastStart)
+	e.lastStart = r.Start
+}
+
+// Times of records lie between 1970 and the end of DateTime64(9), 2262; what is
+// outside cannot be stored, so a batch that holds it is refused.
+func (startKind) check(b *Batch, n int) error {
+	if err := checkLen(len(b.pb.Start), n); err != nil {
+		return err
+	}
+	unit := int64(1)
+	switch b.pb.TimeUnitNs {
+	case 0, 1:
+	case 1000:
+		unit = 1000
+	default:
+		return fmt.Errorf("time unit of %d ns", b.pb.TimeUnitNs)
+	}
+	b.starts = b.starts[:0]
+	t := b.pb.BaseTimeNs
+	for i := range n {
+		d := at(b.pb.Start, i)
+		if d > maxTime/unit || d < -maxTime/unit {
+			return fmt.Errorf("time of record %d out of range", i)
+		}
+		t += d * unit
+		if t < 0 || t > maxTime {
+			return fmt.Errorf("time of record %d out of range", i)
+		}
+		b.starts = append(b.starts, t)
+	}
+	b.unit = unit
+	return nil
+}
+
+// maxTime is 2200-01-01: sums of two times do not overflow.
+const maxTime = int64(7258118400) * int64(time.Second)
+
+func (startKind) decode(b *Batch, i int, r *Record) { r.Start = b.starts[i] }
+func (startKind) block() blockColumn {
+	return &valueColumn[int64]{get: func(b *Batch, i int) int64 { return b.starts[i] }}
+}
+func (startKind) json(dst []byte, r *Record) []byte { return appendTime(dst, r.Start) }
+
+func (endKind) encode(e *Encoder, r *Record) {
+	put(&e.pb.Duration, e.n, uint64(max(r.End-r.Start, 0)))
+}
+
+func (endKind) check(b *Batch, n int) error {
+	if err := checkLen(len(b.pb.Duration), n); err != nil {
+		return err
+	}
+	for i, d := range b.pb.Duration {
+		if d > uint64(maxTime/b.unit) || b.starts[i]+int64(d)*b.unit > maxTime {
+			return fmt.Errorf("end of record %d out of range", i)
+		}
+	}
+	return nil
+}
+
+func endAt(b *Batch, i int) int64                 { return b.starts[i] + int64(at(b.pb.Duration, i))*b.unit }
+func (endKind) decode(b *Batch, i int, r *Record) { r.End = endAt(b, i) }
+func (endKind) block() blockColumn                { return &valueColumn[int64]{get: endAt} }
+func (endKind) json(dst []byte, r *Record) []byte { return appendTime(dst, r.End) }
+
+func appendTime(dst []byte, ns int64) []byte {
+	dst = append(dst, '"')
+	dst = time.Unix(0, ns).UTC().AppendFormat(dst, "2006-01-02T15:04:05.000000000Z")
+	return append(dst, '"')
+}
+
+// ---- addresses ---------------------------------------------------------------
+
+type addrKind struct {
+	field func(*rec) *Addr
+	wire  func(*pb) *[]uint32
+}
+
+func addr(name string, field func(*rec) *Addr, wire func(*pb) *[]uint32) column {
+	return column{name, "IPv6", addrKind{field, wire}}
+}
+
+func (k addrKind) encode(e *Encoder, r *Record) {
+	put(k.wire(e.pb), e.n, e.address(*k.field(r)))
+}
+
+func (k addrKind) check(b *Batch, n int) error {
+	col := *k.wire(b.pb)
+	if err := checkLen(len(col), n); err != nil {
+		return err
+	}
+	return checkIndexes(col, len(b.pb.Addresses)/16, "address")
+}
+
+func checkIndexes(col []uint32, n int, what string) error {
+	for i, v := range col {
+		if int(v) >= n && v != 0 {
+			return fmt.Errorf("record %d refers to %s %d of %d", i, what, v, n)
+		}
+	}
+	return nil
+}
+
+func (k addrKind) get(b *Batch, i int) Addr          { return b.address(at(*k.wire(b.pb), i)) }
+func (k addrKind) decode(b *Batch, i int, r *Record) { *k.field(r) = k.get(b, i) }
+func (k addrKind) block() blockColumn                { return &addrColumn{get: k.get} }
+func (k addrKind) json(dst []byte, r *Record) []byte {
+	dst = append(dst, '"')
+	dst = k.field(r).Netip().AppendTo(dst)
+	return append(dst, '"')
+}
+
+// ---- strings -------------------------------------------------------------------
+
+type strKind struct {
+	field func(*rec) *string
+	wire  func(*pb) *[]uint32
+}
+
+func str(name string, field func(*rec) *string, wire func(*pb) *[]uint32) column {
+	return column{name, "String", strKind{field, wire}}
+}
+
+func (k strKind) encode(e *Encoder, r *Record) { put(k.wire(e.pb), e.n, e.string(*k.field(r))) }
+
+func (k strKind) check(b *Batch, n int) error {
+	col := *k.wire(b.pb)
+	if err := checkLen(len(col), n); err != nil {
+		return err
+	}
+	return checkIndexes(col, len(b.pb.Strings), "string")
+}
+
+func (k strKind) get(b *Batch, i int) string        { return b.string(at(*k.wire(b.pb), i)) }
+func (k strKind) decode(b *Batch, i int, r *Record) { *k.field(r) = k.get(b, i) }
+func (k strKind) block() blockColumn                { return &valueColumn[string]{get: k.get} }
+func (k strKind) json(dst []byte, r *Record) []byte { return appendString(dst, *k.field(r)) }
+
+// appendString appends s as a JSON string. Octets that are not UTF-8 become
+// U+FFFD, as encoding/json does.
+func appendString(dst []byte, s string) []byte {
+	for i := range len(s) {
+		if c := s[i]; c < ' ' || c == '"' || c == '\\' || c >= utf8.RuneSelf || c == '<' || c == '>' || c == '&' {
+			q, _ := json.Marshal(s) // a string always marshals
+			return append(dst, q...)
+		}
+	}
+	dst = append(dst, '"')
+	dst = append(dst, s...)
+	return append(dst, '"')
+}
