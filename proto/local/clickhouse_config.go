@@ -48,7 +48,7 @@ type ClickHouseConfig struct {
 	// reach RunChildIfAsked or ClickHouseChild. Empty = os.Executable().
 	Exec []string
 
-	// Users exist besides `default`, which has all rights, no password, and is
+	// Users exist besides `default`, which may do all but manage users, has no password, and is
 	// reachable from this machine only. The embedded server has no CREATE USER.
 	Users []ClickHouseUser
 }
@@ -72,122 +72,150 @@ func defaultMemory() int64 {
 	return min(maxMemoryDefault, max(half, 256<<20))
 }
 
-// writeConfig writes the server's configuration below dir and returns the
-// name of the file. It holds the users' password hashes, so only we may read it.
+// usersFile is the name of the users' file below the state directory.
+const usersFile = "users.xml"
+
+// writeConfig writes the server's configuration below cfg.Dir and returns the
+// name of its main file. Only we may read it, for the users' password hashes.
 func writeConfig(cfg ClickHouseConfig, instance string) (string, error) {
-	text, err := configXML(cfg, instance)
+	users, err := usersXML(cfg.Users)
 	if err != nil {
 		return "", err
 	}
 	name := filepath.Join(cfg.Dir, "config.xml")
-	if err := os.WriteFile(name+".new", text, 0o600); err != nil {
-		return "", fmt.Errorf("write clickhouse configuration: %w", err)
+	if err := replaceFile(filepath.Join(cfg.Dir, usersFile), users); err != nil {
+		return "", fmt.Errorf("write clickhouse users: %w", err)
 	}
-	if err := os.Rename(name+".new", name); err != nil {
+	if err := replaceFile(name, configXML(cfg, instance)); err != nil {
 		return "", fmt.Errorf("write clickhouse configuration: %w", err)
 	}
 	return name, nil
 }
 
+// replaceFile leaves the old content or the new one, never half of it.
+func replaceFile(name string, text []byte) error {
+	if err := os.WriteFile(name+".new", text, 0o600); err != nil {
+		return err
+	}
+	return os.Rename(name+".new", name)
+}
+
 // configXML is the configuration file, the same for library and binary.
-func configXML(cfg ClickHouseConfig, instance string) ([]byte, error) {
-	var b strings.Builder
-	elem := func(name string, value any) { fmt.Fprintf(&b, "<%s>%s</%s>\n", name, xmlText(fmt.Sprint(value)), name) }
-	open := func(names ...string) {
-		for _, n := range names {
-			b.WriteString("<" + n + ">\n")
-		}
-	}
-	shut := func(names ...string) {
-		for _, n := range names {
-			b.WriteString("</" + n + ">\n")
-		}
-	}
-
-	open("clickhouse")
-	elem("path", filepath.Join(cfg.Dir, "data")+"/")
-	elem("listen_host", loopback)
-	elem("tcp_port", cfg.TCPPort)
-	elem("http_port", cfg.HTTPPort)
-	elem("max_server_memory_usage", cfg.MaxMemory)
+func configXML(cfg ClickHouseConfig, instance string) []byte {
+	var x xmlWriter
+	x.open("clickhouse")
+	x.elem("path", filepath.Join(cfg.Dir, "data")+"/")
+	x.elem("listen_host", loopback)
+	x.elem("tcp_port", cfg.TCPPort)
+	x.elem("http_port", cfg.HTTPPort)
+	x.elem("max_server_memory_usage", cfg.MaxMemory)
 	// Caches are sized for servers with terabytes; these are plenty here.
-	elem("mark_cache_size", 128<<20)
-	elem("uncompressed_cache_size", 0)
-	elem("max_connections", 256)
+	x.elem("mark_cache_size", 128<<20)
+	x.elem("uncompressed_cache_size", 0)
+	x.elem("max_connections", 256)
 	// Without it a crash dump or a query text could leave the machine.
-	open("send_crash_reports")
-	elem("enabled", false)
-	shut("send_crash_reports")
+	x.open("send_crash_reports")
+	x.elem("enabled", false)
+	x.shut("send_crash_reports")
 
-	open("logger")
-	elem("level", "warning")
-	elem("log", filepath.Join(cfg.Dir, "clickhouse.log"))
-	elem("size", "16M")
-	elem("count", 2)
-	elem("console", 0)
-	shut("logger")
+	x.open("logger")
+	x.elem("level", "warning")
+	x.elem("log", filepath.Join(cfg.Dir, "clickhouse.log"))
+	x.elem("size", "16M")
+	x.elem("count", 2)
+	x.elem("console", 0)
+	x.shut("logger")
 
-	open("macros")
-	elem(instanceMacro, instance)
-	shut("macros")
+	x.open("macros")
+	x.elem(instanceMacro, instance)
+	x.shut("macros")
 
 	if cfg.KeepFree > 0 {
 		// The disk refuses to reserve space, for merges as for inserts.
-		open("storage_configuration", "disks", "default")
-		elem("keep_free_space_bytes", cfg.KeepFree)
-		shut("default", "disks", "storage_configuration")
+		x.open("storage_configuration", "disks", "default")
+		x.elem("keep_free_space_bytes", cfg.KeepFree)
+		x.shut("default", "disks", "storage_configuration")
 		// Inserts stop first, so that merges still can make room.
-		open("merge_tree")
-		elem("min_free_disk_bytes_to_perform_insert", cfg.KeepFree+cfg.KeepFree/4)
-		shut("merge_tree")
+		x.open("merge_tree")
+		x.elem("min_free_disk_bytes_to_perform_insert", cfg.KeepFree+cfg.KeepFree/4)
+		x.shut("merge_tree")
 	}
 
-	open("profiles", "default")
-	// An asynchronous insert is acknowledged and deduplicated differently.
-	elem("async_insert", 0)
-	shut("default")
-	open("readonly")
-	elem("async_insert", 0)
-	elem("readonly", 2)
-	shut("readonly", "profiles")
-	open("quotas", "default")
-	shut("default", "quotas")
+	x.elem("users_config", filepath.Join(cfg.Dir, usersFile))
+	x.shut("clickhouse")
+	return []byte(x.String())
+}
 
-	open("users")
+// usersXML is the file of users, profiles and quotas. The embedded server
+// reads them from a file of their own only.
+func usersXML(list []ClickHouseUser) ([]byte, error) {
+	var x xmlWriter
+	x.open("clickhouse")
+	x.open("profiles", "default")
+	// An asynchronous insert is acknowledged and deduplicated differently.
+	x.elem("async_insert", 0)
+	x.shut("default")
+	x.open("readonly")
+	x.elem("async_insert", 0)
+	x.elem("readonly", 2)
+	x.shut("readonly", "profiles")
+	x.open("quotas", "default")
+	x.shut("default", "quotas")
+
+	x.open("users")
 	seen := map[string]bool{}
-	for _, u := range append([]ClickHouseUser{{Name: "default"}}, cfg.Users...) {
+	for _, u := range append([]ClickHouseUser{{Name: "default"}}, list...) {
 		if !xmlName(u.Name) || seen[u.Name] {
 			return nil, fmt.Errorf("configure clickhouse user %q: name must be unique and of letters, digits, '_' and '-'", u.Name)
 		}
 		seen[u.Name] = true
-		open(u.Name)
+		x.open(u.Name)
 		if u.Password == "" {
-			elem("password", "")
+			x.elem("password", "")
 		} else {
 			sum := sha256.Sum256([]byte(u.Password))
-			elem("password_sha256_hex", hex.EncodeToString(sum[:]))
+			x.elem("password_sha256_hex", hex.EncodeToString(sum[:]))
 		}
-		open("networks")
-		elem("ip", "127.0.0.1")
-		elem("ip", "::1")
-		shut("networks")
+		x.open("networks")
+		x.elem("ip", "127.0.0.1")
+		x.elem("ip", "::1")
+		x.shut("networks")
 		profile := "default"
 		if u.ReadOnly {
 			profile = "readonly"
 		}
-		elem("profile", profile)
-		elem("quota", "default")
+		x.elem("profile", profile)
+		x.elem("quota", "default")
 		if len(u.Grants) > 0 {
-			open("grants")
+			x.open("grants")
 			for _, g := range u.Grants {
-				elem("query", g)
+				x.elem("query", g)
 			}
-			shut("grants")
+			x.shut("grants")
 		}
-		shut(u.Name)
+		x.shut(u.Name)
 	}
-	shut("users", "clickhouse")
-	return []byte(b.String()), nil
+	x.shut("users", "clickhouse")
+	return []byte(x.String()), nil
+}
+
+// xmlWriter writes elements, one a line.
+type xmlWriter struct{ strings.Builder }
+
+func (x *xmlWriter) open(names ...string) {
+	for _, n := range names {
+		x.WriteString("<" + n + ">\n")
+	}
+}
+
+func (x *xmlWriter) shut(names ...string) {
+	for _, n := range names {
+		x.WriteString("</" + n + ">\n")
+	}
+}
+
+func (x *xmlWriter) elem(name string, value any) {
+	fmt.Fprintf(x, "<%s>%s</%s>\n", name, xmlText(fmt.Sprint(value)), name)
 }
 
 func xmlText(s string) string {
