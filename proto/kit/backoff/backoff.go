@@ -32,7 +32,7 @@ type Backoff struct {
 // the cause of ctx's end at once when ctx ends first or has already ended.
 func (b *Backoff) Wait(ctx context.Context) error {
 	if ctx.Err() != nil {
-		return context.Cause(ctx)
+		return ctx.Err()
 	}
 	pause := b.Next()
 	t := time.NewTimer(pause)
@@ -41,7 +41,7 @@ func (b *Backoff) Wait(ctx context.Context) error {
 	case <-t.C:
 		return nil
 	case <-ctx.Done():
-		return context.Cause(ctx)
+		return ctx.Err()
 	}
 }
 
