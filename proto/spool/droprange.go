@@ -116,6 +116,22 @@ func (l *ledger) add(r DropRange) {
 	}
 }
 
+// giveBack takes a range again whose declaration was dropped itself; it stays as it was.
+func (l *ledger) giveBack(r DropRange) {
+	for _, o := range l.ranges {
+		if o == r {
+			return
+		}
+	}
+	l.ranges = append(l.ranges, DropRange{})
+	copy(l.ranges[l.frozen+1:], l.ranges[l.frozen:])
+	l.ranges[l.frozen] = r
+	l.frozen++
+	if len(l.ranges) > maxRanges {
+		l.shrink()
+	}
+}
+
 // shrink joins two ranges, preferably of one producer and not frozen; totals stay exact, the run becomes wider.
 func (l *ledger) shrink() {
 	n := len(l.ranges)

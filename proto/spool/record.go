@@ -41,6 +41,10 @@ const (
 	headerBytes = 136
 	ackOffset   = headerBytes - 4
 	crcOffset   = headerBytes - 8
+
+	// maxSegmentBytes keeps the number of records of a segment below maxSegmentRecords.
+	maxSegmentBytes   = 128 << 20
+	maxSegmentRecords = 1 << 20
 )
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
