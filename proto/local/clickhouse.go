@@ -22,8 +22,9 @@ const (
 	startLimit = 90 * time.Second
 	// closeLimit is how long a clean end may take before it is forced.
 	closeLimit = 10 * time.Second
-	// backoffMax bounds the pause before a restart; together with a start of
-	// about half a second a dead server is back within three seconds.
+	// The pause before a restart grows from backoffMin to backoffMax as long as
+	// the server does not get as far as answering.
+	backoffMin = 50 * time.Millisecond
 	backoffMax = 2 * time.Second
 	// portAttempts is how often other ports are tried when somebody else took
 	// those we chose between the choice and the server's own listen.

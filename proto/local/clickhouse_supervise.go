@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"runtime"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -23,6 +24,7 @@ type process struct {
 	cmd      *exec.Cmd
 	terminal *os.File // our end of its terminal; nil for a binary
 	drained  chan struct{}
+	ready    atomic.Bool // it has answered on both ports
 }
 
 // endOfInput is Ctrl-D.
@@ -99,10 +101,13 @@ func (c *ClickHouse) spawn() (*process, error) {
 func (c *ClickHouse) supervise() {
 	runtime.LockOSThread() // see spawn; never unlocked, the thread ends with us
 	defer close(c.done)
-	backoff := 50 * time.Millisecond
+	backoff := backoffMin
 	for {
 		began := time.Now()
 		p, err := c.spawn()
+		if err == nil && !c.everReady.Load() {
+			p.ready.Store(true) // judged by StartClickHouse
+		}
 		if err == nil {
 			watch := make(chan struct{})
 			go c.watchRestart(p, watch)
@@ -123,8 +128,9 @@ func (c *ClickHouse) supervise() {
 			return
 		}
 		c.restarts.Add(1)
-		if time.Since(began) > time.Minute {
-			backoff = 50 * time.Millisecond
+		// Waiting helps against what keeps it from starting, not against kills.
+		if p != nil && p.ready.Load() {
+			backoff = backoffMin
 		}
 		c.log.Warn("clickhouse died: restarting it", "cause", exitCause(err), "lived", time.Since(began).Round(time.Millisecond),
 			"restarts", c.Restarts(), "output", c.out.line(), "log", c.cfg.Dir+"/clickhouse.log")
@@ -161,6 +167,7 @@ func (c *ClickHouse) watchRestart(p *process, gone <-chan struct{}) {
 	err := c.waitReady(ctx)
 	switch {
 	case err == nil:
+		p.ready.Store(true)
 		c.log.Info("clickhouse is back", "pid", p.cmd.Process.Pid, "took", time.Since(began).Round(time.Millisecond))
 	case errors.Is(ctx.Err(), context.DeadlineExceeded):
 		c.log.Error("clickhouse does not become ready: killing it", "cause", err)
