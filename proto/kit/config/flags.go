@@ -46,12 +46,10 @@ func (f *leafFlag) Type() string {
 	return "number"
 }
 
-// Set implements pflag.Value. A list or map given more than once is joined.
+// Set implements pflag.Value. A list or map given more than once is joined. A secret is looked at by Load only, since
+// pflag shows the value in its error.
 func (f *leafFlag) Set(text string) error {
-	if hasSecret(f.leaf.typ) && !strings.HasPrefix(text, "file:") && !strings.HasPrefix(text, "env:") && text != "" {
-		return errors.New("everyone can read the arguments of a process: give the secret as file:/path or env:NAME")
-	}
-	if _, err := convert(text, f.leaf.typ); err != nil {
+	if _, err := convert(text, f.leaf.typ); err != nil && !hasSecret(f.leaf.typ) {
 		return err
 	}
 	k := f.leaf.typ.Kind()
@@ -59,6 +57,44 @@ func (f *leafFlag) Set(text string) error {
 		text = f.text + "," + text
 	}
 	f.text, f.changed = text, true
+	return nil
+}
+
+// checkSecret refuses a secret that is in the arguments itself.
+func (f *leafFlag) checkSecret() error {
+	if !hasSecret(f.leaf.typ) {
+		return nil
+	}
+	v, err := convert(f.text, f.leaf.typ)
+	if err != nil {
+		return err
+	}
+	return eachSecret(v, func(s Secret) error {
+		if s == "" || strings.HasPrefix(string(s), "file:") || strings.HasPrefix(string(s), "env:") {
+			return nil
+		}
+		return kit.Hint(errors.New("everyone can read the arguments of a process"), "give the secret as file:/path or env:NAME")
+	})
+}
+
+// eachSecret calls f with every secret in the value of a leaf.
+func eachSecret(v reflect.Value, f func(Secret) error) error {
+	switch v.Kind() {
+	case reflect.String:
+		return f(Secret(v.String()))
+	case reflect.Slice:
+		for i := range v.Len() {
+			if err := eachSecret(v.Index(i), f); err != nil {
+				return err
+			}
+		}
+	case reflect.Map:
+		for _, k := range v.MapKeys() {
+			if err := eachSecret(v.MapIndex(k), f); err != nil {
+				return err
+			}
+		}
+	}
 	return nil
 }
 

@@ -217,10 +217,17 @@ func flagLayer(_ *node, src Source) (layer, error) {
 	if src.Flags == nil {
 		return l, nil
 	}
+	var wrong error
 	src.Flags.Visit(func(f *pflag.Flag) {
-		if v, ok := f.Value.(*leafFlag); ok && f.Changed {
-			l.set(v.leaf.path, v.text)
+		v, ok := f.Value.(*leafFlag)
+		if !ok || wrong != nil {
+			return
 		}
+		if err := v.checkSecret(); err != nil {
+			wrong = kit.Hint(&Error{Key: v.leaf.dotted(), Place: "flag --" + f.Name, Err: err}, kit.HintOf(err))
+			return
+		}
+		l.set(v.leaf.path, v.text)
 	})
-	return l, nil
+	return l, wrong
 }
