@@ -76,7 +76,7 @@ func (c Config) create(ctx context.Context, client *kafkago.Client, name string,
 	return c.classify(doing, err)
 }
 
-// Partitions returns how many partitions a topic has; ErrNoTopic when it does not exist. It takes at most 30 s.
+// Partitions returns how many partitions a topic has; ErrNoTopic when it does not exist or the user may not see it. It takes at most 30 s.
 func (c Config) Partitions(ctx context.Context, topic string) (int, error) {
 	client, err := c.Client()
 	if err != nil {
@@ -122,7 +122,7 @@ func (c Config) partitions(ctx context.Context, client *kafkago.Client, topic st
 		}
 		return len(t.Partitions), nil
 	}
-	return 0, kit.Hint(fmt.Errorf("%s: %w", doing, ErrNoTopic), "create it, or check its name")
+	return 0, kit.Hint(fmt.Errorf("%s: %w", doing, ErrNoTopic), "create it, check its name, or let this user describe it")
 }
 
 // explain classifies an error of a Client. The client's pool hides why it has no connection behind a timeout, so a

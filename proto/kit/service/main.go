@@ -89,4 +89,3 @@ func flat(text string) string {
 	}
 	return string(ops.Printable([]byte(strings.Join(lines, "; "))))
 }
-

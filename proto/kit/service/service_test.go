@@ -11,6 +11,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/tapwatch/tapwatch/proto/kit"
@@ -155,6 +156,7 @@ func TestSignals(t *testing.T) {
 	for _, hangs := range []bool{false, true} {
 		cmd := exec.CommandContext(t.Context(), os.Args[0])
 		cmd.Env = append(os.Environ(), "SERVICE_UNDER_TEST=1")
+		cmd.Stderr = os.Stderr
 		if hangs {
 			cmd.Env = append(cmd.Env, "SERVICE_HANGS=1")
 		}
@@ -189,7 +191,7 @@ func TestSignals(t *testing.T) {
 			select {
 			case <-done:
 				ended = true
-			default:
+			case <-time.After(10 * time.Millisecond): // signals without a pause can meet in the runtime while it dies
 			}
 		}
 		if s, ok := cmd.ProcessState.Sys().(syscall.WaitStatus); !ok || s.Signal() != syscall.SIGTERM {
