@@ -92,7 +92,28 @@ CREATE TABLE IF NOT EXISTS flows
     hassh             LowCardinality(String),
     hassh_server      LowCardinality(String),
 
-    community_hash    UInt64 CODEC(ZSTD(1)),
+    community_hash    UInt64 COMMENT 'first 8 octets of the SHA-1 in community_id' CODEC(ZSTD(1)),
+    -- Community ID v1, seed 0, from the key. For ICMP the second port is the type that answers, if there is one.
+    community_id      String ALIAS arrayMap((s, d, sp, dp, alone) ->
+        concat('1:', base64Encode(SHA1(concat(
+            unhex('0000'),
+            if(alone OR (s, sp) <= (d, dp),
+               concat(if(startsWith(s, unhex('00000000000000000000FFFF')), substring(s, 13), s), if(startsWith(d, unhex('00000000000000000000FFFF')), substring(d, 13), d)),
+               concat(if(startsWith(d, unhex('00000000000000000000FFFF')), substring(d, 13), d), if(startsWith(s, unhex('00000000000000000000FFFF')), substring(s, 13), s))),
+            char(protocol, 0),
+            if(protocol IN (1, 6, 17, 58, 132),
+               if(alone OR (s, sp) <= (d, dp),
+                  char(intDiv(sp, 256), sp % 256, intDiv(dp, 256), dp % 256),
+                  char(intDiv(dp, 256), dp % 256, intDiv(sp, 256), sp % 256)),
+               ''))))),
+        [CAST(reinterpret(src_ip, 'FixedString(16)') AS String)],
+        [CAST(reinterpret(dst_ip, 'FixedString(16)') AS String)],
+        [src_port],
+        [multiIf(protocol = 1, transform(src_port, [8, 0, 13, 14, 15, 16, 17, 18, 10, 9], [0, 8, 14, 13, 16, 15, 18, 17, 9, 10], dst_port),
+                 protocol = 58, transform(src_port, [128, 129, 133, 134, 135, 136, 130, 131, 144, 145, 139, 140], [129, 128, 134, 133, 136, 135, 131, 130, 145, 144, 140, 139], dst_port),
+                 dst_port)],
+        [(protocol = 1 AND src_port NOT IN (8, 0, 13, 14, 15, 16, 17, 18, 10, 9))
+          OR (protocol = 58 AND src_port NOT IN (128, 129, 133, 134, 135, 136, 130, 131, 144, 145, 139, 140))])[1],
 
     INDEX dst_ip dst_ip TYPE bloom_filter(0.01) GRANULARITY 1,
     INDEX tls_sni tls_sni TYPE bloom_filter(0.01) GRANULARITY 1,

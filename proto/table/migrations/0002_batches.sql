@@ -85,16 +85,18 @@ FROM
 ARRAY JOIN s AS second, r AS reason, p AS packets, b AS frame_bytes, n AS lost_records
 WHERE status IN ('stored', 'expired');
 
--- Batches that a probe's spool gave up before they reached Kafka.
+-- Batches that a probe's spool gave up before they reached Kafka. The same range
+-- may be declared twice after a crash of the probe, and counts once.
 CREATE VIEW IF NOT EXISTS ledger_dropped AS
-SELECT probe, site, received, de AS epoch, dw AS worker, sf AS seq_from, st AS seq_to,
-       dr AS records, dp AS packets, db AS frame_bytes, rs AS reason
+SELECT probe, site, epoch, worker, seq_from, seq_to, reason, min(received) AS declared,
+       any(dr) AS records, any(dp) AS packets, any(db) AS frame_bytes
 FROM
 (
     SELECT probe, site, received, status, drop_epoch, drop_worker, drop_seq_from, drop_seq_to,
            drop_records, drop_packets, drop_frame_bytes, drop_reason
     FROM batches FINAL
 )
-ARRAY JOIN drop_epoch AS de, drop_worker AS dw, drop_seq_from AS sf, drop_seq_to AS st,
-           drop_records AS dr, drop_packets AS dp, drop_frame_bytes AS db, drop_reason AS rs
-WHERE status IN ('stored', 'expired');
+ARRAY JOIN drop_epoch AS epoch, drop_worker AS worker, drop_seq_from AS seq_from, drop_seq_to AS seq_to,
+           drop_records AS dr, drop_packets AS dp, drop_frame_bytes AS db, drop_reason AS reason
+WHERE status IN ('stored', 'expired')
+GROUP BY probe, site, epoch, worker, seq_from, seq_to, reason;

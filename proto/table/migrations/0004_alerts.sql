@@ -23,7 +23,7 @@ CREATE TABLE IF NOT EXISTS alerts
     evidence_params Map(String, String),
     baseline      String COMMENT 'JSON: what it was compared with',
     flow_ids      Array(String) COMMENT 'sample: probe/epoch/worker/flow_id',
-    completeness  Float64 COMMENT 'share of the packets seen in the window that are in flows, 0 to 1; NaN unknown',
+    completeness  Float64 COMMENT 'share of the packets seen in the window that are in flows, 0 to 1, NaN unknown',
     provisional   Bool COMMENT 'the window was not closed yet',
     missing       Array(String) COMMENT 'probes that had not passed the window',
     raised        DateTime64(3, 'UTC') COMMENT 'wall clock of the first revision',
