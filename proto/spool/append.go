@@ -109,7 +109,7 @@ func (s *Spool) put(rec *Record) (g *group, leader bool, err error) {
 	h := header{
 		segment: a.id, salt: a.salt, index: a.written, partition: rec.Partition,
 		keyLen: uint32(len(rec.Key)), valueLen: uint32(len(rec.Value)), declLen: uint32(rangeBytes * len(rec.Declares)),
-		meta: rec.Meta, sum: sum, appendedMs: time.Now().UnixMilli(),
+		meta: rec.Meta, sum: sum, previous: a.previous, appendedMs: time.Now().UnixMilli(),
 	}
 	b := append(s.buf[:0], make([]byte, headerBytes)...)
 	b = appendPayload(b, rec)
@@ -229,6 +229,7 @@ func (s *Spool) fail(err error, groups ...*group) {
 			seg = g.seg
 			s.total -= seg.size - g.start
 			seg.size = g.start
+			seg.written = g.items[0].index
 		}
 		for _, m := range g.metas {
 			s.drop(rangeOf(m, reason))
@@ -251,6 +252,7 @@ func (s *Spool) fail(err error, groups ...*group) {
 		s.log.Warn("take back spool records that could not be synced", "error", err)
 	}
 	seg.sealed = true
+	s.lastID, s.lastWritten = seg.id, seg.written
 	if s.active == seg {
 		s.active = nil
 	}
@@ -268,6 +270,7 @@ func (s *Spool) seal() {
 	}
 	a.sealed = true
 	s.active = nil
+	s.lastID, s.lastWritten = a.id, a.written
 	if a.open == 0 {
 		s.unlink(a)
 		return

@@ -8,17 +8,21 @@ type damage struct {
 	records  uint64
 }
 
-func (d *damage) note(r DropRange, spans *[]span, from, to uint32) {
-	if n := len(d.ranges); n > 0 && d.ranges[n-1].sameKind(&r) && d.ranges[n-1].To+1 == r.From {
-		d.ranges[n-1].join(&r)
-	} else {
-		d.ranges = append(d.ranges, r)
+// account remembers that a hole is in ranges.
+func (d *damage) account(h hole) {
+	spans := &d.spans
+	if h.tail {
+		spans = &d.tailSpan
 	}
-	if n := len(*spans); n > 0 && (*spans)[n-1].To+1 == from {
-		(*spans)[n-1].To = to
+	if n := len(*spans); n > 0 && (*spans)[n-1].To+1 == h.index {
+		(*spans)[n-1].To = h.index
 	} else {
-		*spans = append(*spans, span{from, to})
+		*spans = append(*spans, span{h.index, h.index})
 	}
+}
+
+func (d *damage) declare(r DropRange) {
+	d.ranges = append(d.ranges, r)
 	d.records += r.Records
 }
 
@@ -26,53 +30,70 @@ func (d *damage) note(r DropRange, spans *[]span, from, to uint32) {
 type neighbour struct {
 	last  map[producer]header // newest header of each producer
 	next  uint32              // index behind the last record found in the segment before
+	acked bool                // the last record found
 	known []span              // accounted for in the segment before
+}
+
+// hole is a record of which not even the header is left.
+type hole struct {
+	index uint32
+	tail  bool // of the segment before
 }
 
 // missing finds what should be in a segment and is not: headers whose payload is damaged, and holes in the index, which the
 // running sums of the neighbours of the same producer put a name to. known are indexes accounted for earlier. What had been
 // acknowledged is not missing; a hole between two acknowledged records is taken as acknowledged.
-// Bytes cut off the end are seen when the next segment goes on with the same producer; off the end of the newest one they are a
-// write that was never confirmed, as far as anyone can tell. before is updated for the next segment, its known is left to the caller.
+// Bytes cut off the end are seen by the segment that follows; off the end of the newest one they are a write that was never
+// confirmed, as far as anyone can tell. before is updated for the next segment, its known is left to the caller.
 func missing(found []entry, known []span, before *neighbour) damage {
 	var d damage
-	if before.last == nil {
+	var holes []hole
+	first := before.last == nil
+	if first {
 		before.last = map[producer]header{}
 	}
-	var holes []uint32 // indexes without a header and without a name
 	next := uint32(0)
 	for n := range found {
 		e := &found[n]
-		if n > 0 && found[n-1].acked && e.acked || n == 0 && e.acked {
+		acked := e.acked && (n == 0 && first || before.acked)
+		if n == 0 && !first && !acked {
+			for i := before.next; i < e.previous; i++ {
+				if !contains(before.known, i) {
+					holes = append(holes, hole{i, true})
+				}
+			}
+		}
+		if acked {
 			next = e.index
 		}
 		for ; next < e.index; next++ {
 			if !contains(known, next) {
-				holes = append(holes, next)
+				holes = append(holes, hole{next, false})
 			}
 		}
 		next = e.index + 1
+		before.acked = e.acked
 		p := producer{e.meta.Epoch, e.meta.Worker}
 		l, ok := before.last[p]
 		before.last[p] = e.header
-		if r, gap := between(&l, &e.header); ok && gap && !(l.acked && e.acked) {
-			switch k := int(min(r.Records, uint64(len(holes)))); {
-			case k > 0:
-				d.note(r, &d.spans, holes[0], holes[k-1])
-				holes = holes[k:]
-			case l.segment != e.segment && len(known) == 0:
-				if !contains(before.known, before.next) {
-					d.note(r, &d.tailSpan, before.next, before.next+uint32(r.Records)-1)
-				}
-				before.next += uint32(r.Records)
+		if r, gap := between(&l, &e.header); ok && gap && len(holes) > 0 && !(l.acked && e.acked) {
+			k := int(min(r.Records, uint64(len(holes))))
+			for _, h := range holes[:k] {
+				d.account(h)
 			}
+			d.declare(r)
+			holes = holes[k:]
 		}
 		if !e.good && !e.acked && !contains(known, e.index) {
-			d.note(rangeOf(e.meta, ReasonCorrupt), &d.spans, e.index, e.index)
+			d.account(hole{e.index, false})
+			d.declare(rangeOf(e.meta, ReasonCorrupt))
 		}
 	}
-	for _, i := range holes {
-		d.note(DropRange{Records: 1, Reason: ReasonCorrupt}, &d.spans, i, i)
+	for _, h := range holes {
+		d.account(h)
+	}
+	if n := uint64(len(holes)); n > 0 {
+		d.declare(DropRange{Records: n, Reason: ReasonCorrupt})
 	}
 	before.next = next
 	return d

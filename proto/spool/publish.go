@@ -60,25 +60,28 @@ func newPublisherMetrics() *publisherMetrics {
 	}
 }
 
-func (m *publisherMetrics) register(reg prometheus.Registerer) (unregister func(), err error) {
-	all := []prometheus.Collector{m.produce, m.published, m.publishedBytes, m.resets, m.deduplicated, m.rejected, m.retries}
-	done := 0
-	unregister = func() {
-		for _, c := range all[:done] {
-			reg.Unregister(c)
-		}
-	}
+// register puts the metrics into reg, and takes those that an earlier Publish left there.
+func (m *publisherMetrics) register(reg prometheus.Registerer) error {
 	if reg == nil {
-		return func() {}, nil
+		return nil
 	}
-	for _, c := range all {
-		if err := reg.Register(c); err != nil {
-			unregister()
-			return nil, fmt.Errorf("register publisher metrics: %w", err)
+	return errors.Join(share(reg, &m.produce), share(reg, &m.published), share(reg, &m.publishedBytes), share(reg, &m.resets),
+		share(reg, &m.deduplicated), share(reg, &m.rejected), share(reg, &m.retries))
+}
+
+func share[C prometheus.Collector](reg prometheus.Registerer, c *C) error {
+	err := reg.Register(*c)
+	var there prometheus.AlreadyRegisteredError
+	if errors.As(err, &there) {
+		if old, ok := there.ExistingCollector.(C); ok {
+			*c = old
+			return nil
 		}
-		done++
 	}
-	return unregister, nil
+	if err != nil {
+		return fmt.Errorf("register publisher metrics: %w", err)
+	}
+	return nil
 }
 
 // parcel is a record on its way.
@@ -106,11 +109,9 @@ func Publish(ctx context.Context, s *Spool, cfg PublisherConfig, log *slog.Logge
 	}
 	cfg = cfg.withDefaults()
 	m := newPublisherMetrics()
-	unregister, err := m.register(reg)
-	if err != nil {
+	if err := m.register(reg); err != nil {
 		return err
 	}
-	defer unregister()
 	pb := &publisher{s: s, cfg: cfg, log: log, m: m, p: newProducer(cfg, log, m)}
 	defer pb.p.Close()
 	s.Rewind()
@@ -133,7 +134,7 @@ func Publish(ctx context.Context, s *Spool, cfg PublisherConfig, log *slog.Logge
 		}
 	})
 	defer stop()
-	err = pb.run(ctx, work)
+	err := pb.run(ctx, work)
 	if n := s.Stats().Records; n > 0 && ctx.Err() != nil {
 		log.Warn("publisher stops: records stay in the spool for the next start", "records", n)
 	}

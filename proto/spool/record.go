@@ -38,7 +38,7 @@ var ErrTooLarge = errors.New("record too large")
 const (
 	magic       = "TWSR"
 	version     = 1
-	headerBytes = 136
+	headerBytes = 144
 	ackOffset   = headerBytes - 4
 	crcOffset   = headerBytes - 8
 
@@ -65,7 +65,8 @@ type header struct {
 	declLen    uint32
 	meta       Meta
 	sum        sums
-	appendedMs int64 // wall clock, Unix milliseconds
+	previous   uint32 // records in the segment before; 0 in the first segment of a run
+	appendedMs int64  // wall clock, Unix milliseconds
 	payloadCRC uint32
 	acked      bool // not covered by the CRC
 }
@@ -106,6 +107,7 @@ func (h *header) encode(b []byte) {
 	le.PutUint64(b[104:], h.sum.packets)
 	le.PutUint64(b[112:], h.sum.frameBytes)
 	le.PutUint64(b[120:], uint64(h.appendedMs))
+	le.PutUint64(b[128:], uint64(h.previous))
 	crc := crc32.Checksum(b[:crcOffset], castagnoli)
 	le.PutUint32(b[crcOffset:], crc)
 	le.PutUint32(b[ackOffset:], 0)
@@ -134,6 +136,7 @@ func decodeHeader(b []byte) (h header, ok bool) {
 		payloadCRC: le.Uint32(b[84:]),
 		sum:        sums{records: le.Uint64(b[88:]), rows: le.Uint64(b[96:]), packets: le.Uint64(b[104:]), frameBytes: le.Uint64(b[112:])},
 		appendedMs: int64(le.Uint64(b[120:])),
+		previous:   min(le.Uint32(b[128:]), maxSegmentRecords),
 		acked:      le.Uint32(b[ackOffset:]) == ackWord(crc),
 	}
 	if h.keyLen > MaxRecordBytes || h.valueLen > MaxRecordBytes || h.declLen > MaxRecordBytes || h.payloadLen() > MaxRecordBytes {

@@ -36,8 +36,8 @@ func (s *Spool) recover() error {
 		entries, tail := scan(data, g.id, g.salt)
 		d := missing(entries, kept[g.id], &before)
 		rest := data[len(data)-tail:]
-		if i == len(found)-1 && tail >= headerBytes && len(bytes.Trim(rest, "\x00")) > 0 {
-			// Not the beginning of a record, nor space that was never written: a record whose header is gone.
+		if i == len(found)-1 && tail >= headerBytes && d.records == 0 && len(bytes.Trim(rest, "\x00")) > 0 {
+			// Not the beginning of a record, nor the rest of one, nor space that was never written: a record whose header is gone.
 			d.ranges = append(d.ranges, DropRange{Records: 1, Reason: ReasonCorrupt})
 			d.records++
 		}

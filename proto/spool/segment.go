@@ -23,6 +23,7 @@ type segment struct {
 	id, salt uint64
 	size     int64
 	written  uint32 // records written, and index of the next one
+	previous uint32 // records of the segment before, of this run
 	open     int    // records neither acknowledged nor lost
 	oldestMs int64  // when the oldest open record was appended; about
 	sealed   bool   // no more appends
@@ -73,6 +74,9 @@ func (s *Spool) createSegment() error {
 		return fmt.Errorf("sync spool directory %s: %w", s.cfg.Dir, err)
 	}
 	g.f = f
+	if s.lastID == g.id-1 {
+		g.previous = s.lastWritten
+	}
 	s.nextID++
 	s.segments = append(s.segments, g)
 	s.active = g

@@ -43,19 +43,21 @@ type Spool struct {
 
 	syncMu sync.Mutex // held over a group commit; before mu
 
-	mu       sync.Mutex
-	closed   bool
-	segments []*segment // by id
-	active   *segment   // the last of segments, or nil: to be created
-	reading  *segment   // where Next is, or nil
-	nextID   uint64
-	total    int64 // bytes of all segments
-	sums     map[producer]sums
-	drops    ledger
-	saved    saved
-	group    *group // being filled
-	syncing  *group // being synced by its leader
-	buf      []byte
+	mu          sync.Mutex
+	closed      bool
+	segments    []*segment // by id
+	active      *segment   // the last of segments, or nil: to be created
+	reading     *segment   // where Next is, or nil
+	nextID      uint64
+	lastID      uint64 // the segment sealed last in this run, and how many records it got
+	lastWritten uint32
+	total       int64 // bytes of all segments
+	sums        map[producer]sums
+	drops       ledger
+	saved       saved
+	group       *group // being filled
+	syncing     *group // being synced by its leader
+	buf         []byte
 }
 
 // Open recovers the queue in cfg.Dir. Damaged data never makes it fail: only the records that were hit are lost, counted and left to

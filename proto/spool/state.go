@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
-	"io"
 	"os"
 	"path/filepath"
 )
@@ -43,16 +42,17 @@ func openState(dir string, sync bool) (st *stateFile, s saved, damaged bool, err
 		return nil, s, false, fmt.Errorf("open spool state %s: %w", path, err)
 	}
 	st = &stateFile{f: f, sync: sync}
-	all, err := io.ReadAll(io.NewSectionReader(f, 0, 2*slotBytes))
+	info, err := f.Stat()
 	if err != nil {
-		damaged = true
+		f.Close()
+		return nil, s, false, fmt.Errorf("open spool state %s: %w", path, err)
 	}
-	fresh := len(all) == 0
-	if len(all) < 2*slotBytes {
+	size := info.Size()
+	if size < 2*slotBytes {
 		// Written, not only extended: a hole would need space later.
-		if _, err := f.WriteAt(make([]byte, 2*slotBytes-len(all)), int64(len(all))); err != nil {
+		if _, err := f.WriteAt(make([]byte, 2*slotBytes-size), size); err != nil {
 			f.Close()
-			if fresh {
+			if size == 0 {
 				os.Remove(path)
 			}
 			return nil, s, false, fmt.Errorf("allocate spool state %s: needs 1 MiB of free space: %w", path, err)
@@ -60,14 +60,25 @@ func openState(dir string, sync bool) (st *stateFile, s saved, damaged bool, err
 	}
 	best := -1
 	for i := range 2 {
-		if lo := i * slotBytes; lo < len(all) {
-			if c, ok := decodeState(all[lo:min(lo+slotBytes, len(all))]); ok && (best < 0 || c.Generation > s.Generation) {
-				best, s = i, c
-			}
+		if c, ok := readSlot(f, i); ok && (best < 0 || c.Generation > s.Generation) {
+			best, s = i, c
 		}
 	}
+	damaged = best < 0 && size > 0
 	st.slot = (best + 1) % 2
-	return st, s, damaged || best < 0 && !fresh, nil
+	return st, s, damaged, nil
+}
+
+func readSlot(f *os.File, slot int) (s saved, ok bool) {
+	b := make([]byte, slotHeader)
+	if _, err := f.ReadAt(b, int64(slot)*slotBytes); err != nil {
+		return s, false
+	}
+	b = append(b, make([]byte, min(binary.LittleEndian.Uint32(b[4:]), slotBytes-slotHeader))...)
+	if _, err := f.ReadAt(b, int64(slot)*slotBytes); err != nil {
+		return s, false
+	}
+	return decodeState(b)
 }
 
 // decodeState reads one slot.
