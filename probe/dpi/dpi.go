@@ -1,0 +1,247 @@
+// Package dpi recognises the application of a flow from its content, on any
+// port, and takes out the few fields that are worth keeping: TLS and QUIC
+// hellos, HTTP/1 requests and statuses, DNS names and answers, SSH banners.
+//
+// What comes in: the packets of one flow, in the order of capture, as
+// decode.Packet. What goes out: fields of the flow.Record that the caller
+// hands in. Nothing in the record points into a packet: every string is a copy
+// that the record may keep. One file holds one protocol; adding a protocol is
+// one file, one line in recognise.go and one in parseStream or parseDatagram.
+//
+// Everything is bounded: a flow holds at most streamLimit octets of
+// reassembled stream, an Inspector at most Config.BufferBytes over all flows.
+// What does not fit is marked in Record.Cut, never silently dropped.
+package dpi
+
+import (
+	"github.com/tapwatch/tapwatch/probe/decode"
+	"github.com/tapwatch/tapwatch/proto/flow"
+)
+
+// Config bounds one Inspector. The zero value of a field means its default.
+type Config struct {
+	// BufferBytes is the memory that all flows of the worker may hold for
+	// reassembly, in octets. Default 32 MiB. Beyond it, streams are cut.
+	BufferBytes int
+	// InternStrings is the number of distinct strings remembered so that
+	// repeated names, agents and fingerprints allocate nothing. Default 8192.
+	InternStrings int
+}
+
+// DefaultConfig returns the limits used in production.
+func DefaultConfig() Config { return Config{BufferBytes: 32 << 20, InternStrings: 8192} }
+
+// Stats counts what an Inspector did since it was made. Read it from the
+// goroutine that owns the Inspector.
+type Stats struct {
+	Recognised  uint64 // flows whose application was found in the payload
+	Unknown     uint64 // flows given up without recognising anything
+	StreamsCut  uint64 // streams that exceeded their bound or had holes
+	NoMemory    uint64 // of these, because BufferBytes was used up
+	Malformed   uint64 // messages of a recognised protocol that do not parse
+	QUICFailed  uint64 // QUIC Initial packets that could not be opened
+	BufferBytes int    // octets held for reassembly now
+}
+
+// Inspector inspects the flows of one worker. It has no locks: one goroutine
+// owns it, together with every State it handed out.
+type Inspector struct {
+	pool    bufferPool
+	strings interner
+	stats   Stats
+	done    State // what Inspect returns for every flow with nothing more to learn
+	free    []*State
+	freeX   []*httpState
+	freeD   []*dnsState
+
+	scratch []byte   // text being built: fingerprints, names, request lines
+	codes   []uint16 // cipher and extension lists being sorted
+	text    []byte   // second scratch, for text made while scratch is in use
+	quic    quicScratch
+}
+
+// NewInspector returns an Inspector for one worker goroutine.
+func NewInspector(cfg Config) *Inspector {
+	def := DefaultConfig()
+	if cfg.BufferBytes <= 0 {
+		cfg.BufferBytes = def.BufferBytes
+	}
+	if cfg.InternStrings <= 0 {
+		cfg.InternStrings = def.InternStrings
+	}
+	in := &Inspector{done: State{finished: true}}
+	in.pool.limit = cfg.BufferBytes
+	in.strings.limit = cfg.InternStrings / 2
+	return in
+}
+
+// Stats returns the counters so far.
+func (in *Inspector) Stats() Stats {
+	s := in.stats
+	s.BufferBytes = in.pool.used
+	return s
+}
+
+// Protocol numbers (IANA).
+const (
+	protoTCP  = 6
+	protoUDP  = 17
+	protoSCTP = 132
+)
+
+// Inspect looks at one packet of a flow and writes what it learns into rec.
+// st is nil for the first packet of a flow, later what the call before
+// returned; fromSrc tells whether the packet was sent by rec's source. Packets
+// without payload may be left out. The packet is not kept.
+//
+// full asks the caller to end this segment of the flow now: a list of rec has
+// reached flow.MaxList, or will soon and nothing in it is unanswered. The
+// caller hands the record on, calls Segment and goes on with the same State.
+func (in *Inspector) Inspect(st *State, p *decode.Packet, fromSrc bool, rec *flow.Record) (next *State, full bool) {
+	if st == nil {
+		st = in.newState()
+	}
+	if st.finished || p.PayloadLen == 0 {
+		return st, false
+	}
+	if st.swap {
+		exchangeSides(st, rec)
+	}
+	st.port, st.proto = serverPort(rec), p.Protocol
+	d := sideSrc
+	if !fromSrc {
+		d = sideDst
+	}
+	if len(p.Payload) < int(p.PayloadLen) {
+		rec.Cut |= flow.CutSnaplen
+	}
+	if st.packets < 255 {
+		st.packets++
+	}
+	if len(p.Payload) > 0 {
+		st.seen = true
+	}
+	switch p.Protocol {
+	case protoTCP:
+		if st.blocked {
+			in.drainHeld(st, rec, p.Time)
+		}
+		if !p.Fragment || p.Flags != 0 { // later pieces have no sequence number
+			in.segment(st, d, p, rec)
+		}
+	case protoUDP:
+		in.datagram(st, d, p, rec)
+	case protoSCTP:
+		in.sctp(st, d, p, rec)
+	default:
+		st.finished = true
+	}
+	if st.kind == kindNone && st.packets >= patience(p.Protocol) {
+		in.giveUp(st, rec)
+	}
+	if st.packets >= tlsPatience && (st.kind == kindTLS || st.kind == kindSSH) {
+		st.finished = true
+	}
+	full = listsFull(st, rec)
+	if st.finished {
+		in.release(st)
+		return &in.done, full
+	}
+	return st, full
+}
+
+// patience is the number of payload packets after which an unrecognised flow
+// is left alone. Protocols show themselves in their first message; the rest is
+// room for a connection met in its middle, which may begin a new request.
+func patience(proto uint8) uint8 {
+	if proto == protoTCP {
+		return 12
+	}
+	return 4
+}
+
+// tlsPatience is the number of payload packets within which both sides of a
+// TLS or SSH connection have said hello; where one side is not seen, the flow
+// is left alone after them.
+const tlsPatience = 64
+
+// Close ends a flow: what could be told only now is written into rec, and the
+// State is taken back. st may be nil. It must not be used afterwards.
+func (in *Inspector) Close(st *State, rec *flow.Record) {
+	if st == nil || st == &in.done {
+		return
+	}
+	if st.swap {
+		exchangeSides(st, rec)
+	}
+	if st.blocked {
+		in.drainHeld(st, rec, rec.End)
+		if st.blocked {
+			rec.Cut |= flow.CutList
+		}
+	}
+	if st.kind == kindNone && rec.App == "" {
+		in.giveUp(st, rec)
+	}
+	in.release(st)
+}
+
+// Segment prepares rec, already handed on, for the next segment of the same
+// flow: lists and the fields that tell of a record's first transaction are
+// emptied, what is true of the whole flow (application, TLS, SSH) stays. The
+// lists keep their memory. st may be nil.
+func (in *Inspector) Segment(st *State, rec *flow.Record) {
+	rec.HTTPMethod, rec.HTTPHost, rec.HTTPURI, rec.HTTPUserAgent = "", "", "", ""
+	rec.HTTPStatus, rec.HTTPContentType = 0, ""
+	rec.HTTPRequests, rec.HTTPStatuses = rec.HTTPRequests[:0], rec.HTTPStatuses[:0]
+	rec.DNSNames, rec.DNSQTypes, rec.DNSRcodes = rec.DNSNames[:0], rec.DNSQTypes[:0], rec.DNSRcodes[:0]
+	rec.DNSAnswers, rec.DNSLatency = rec.DNSAnswers[:0], 0
+	rec.Cut &^= flow.CutList
+	if st != nil && st.dns != nil {
+		st.dns.forgetPlaces()
+	}
+}
+
+// Lists are cut a little before they are full when nothing in them waits for
+// its answer, so that a name and its answer stay in one record.
+const softList = flow.MaxList * 3 / 4
+
+func listsFull(st *State, rec *flow.Record) bool {
+	if st.blocked {
+		return true
+	}
+	switch {
+	case len(rec.DNSNames) > 0:
+		return len(rec.DNSNames) >= flow.MaxList || len(rec.DNSAnswers) >= flow.MaxList ||
+			(st.dns == nil || st.dns.waiting == 0) && (len(rec.DNSNames) >= softList || len(rec.DNSAnswers) >= flow.MaxList/2)
+	case len(rec.HTTPRequests) > 0 || len(rec.HTTPStatuses) > 0:
+		return len(rec.HTTPRequests) >= flow.MaxList || len(rec.HTTPStatuses) >= flow.MaxList ||
+			len(rec.HTTPRequests) >= softList && len(rec.HTTPStatuses) >= len(rec.HTTPRequests)
+	}
+	return false
+}
+
+func (in *Inspector) recognised(st *State, k kind, rec *flow.Record, app string, source flow.AppSource) {
+	st.kind = k
+	if rec.App == "" || rec.AppSource != flow.AppDPI {
+		rec.App, rec.AppSource = app, source
+	}
+	in.stats.Recognised++
+}
+
+// giveUp ends the search: the port says what it can.
+func (in *Inspector) giveUp(st *State, rec *flow.Record) {
+	if rec.App == "" && st.seen {
+		in.stats.Unknown++
+		rec.App, rec.AppSource = portApp(st.proto, st.port), flow.AppPort
+		if rec.App == "" {
+			rec.App, rec.AppSource = "unknown", flow.AppNone
+		}
+	}
+	st.finished = true
+}
+
+func (in *Inspector) cutStream(rec *flow.Record) {
+	rec.Cut |= flow.CutStream
+	in.stats.StreamsCut++
+}

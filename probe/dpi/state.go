@@ -1,0 +1,108 @@
+package dpi
+
+import "github.com/tapwatch/tapwatch/proto/flow"
+
+// kind is the protocol whose parser has the flow.
+type kind uint8
+
+const (
+	kindNone kind = iota
+	kindTLS
+	kindHTTP
+	kindDNS
+	kindSSH
+	kindQUIC
+)
+
+// side is the sender of a packet.
+type side uint8
+
+const (
+	sideSrc side = iota
+	sideDst
+)
+
+func (d side) other() side { return 1 - d }
+
+// State is what an Inspector remembers of one flow between two packets. It
+// belongs to the Inspector that made it.
+type State struct {
+	half [2]stream // by sender
+
+	http *httpState // nil unless kindHTTP
+	dns  *dnsState  // nil unless kindDNS
+	quic quicState  // kindQUIC
+
+	kind     kind
+	finished bool
+	blocked  bool // a parser waits for room in a list of the record
+	swap     bool // the sides were exchanged after fields of a side were written
+	seen     bool // some payload was captured
+	packets  uint8
+	proto    uint8
+	port     uint16    // the responder's, for the guess by port
+	heard    [2]bool   // SCTP: tsn is valid
+	tsn      [2]uint32 // SCTP: number of the last DATA chunk
+}
+
+// Done reports that nothing more can be learnt: Inspect need not be called
+// again for this flow. A nil State is not done.
+func (st *State) Done() bool { return st != nil && st.finished }
+
+// Flip exchanges initiator and responder: the caller found that it had taken
+// the one for the other, and has exchanged the record's addresses.
+func (st *State) Flip() {
+	if st == nil || st.finished {
+		return
+	}
+	st.half[0], st.half[1] = st.half[1], st.half[0]
+	st.heard[0], st.heard[1] = st.heard[1], st.heard[0]
+	st.tsn[0], st.tsn[1] = st.tsn[1], st.tsn[0]
+	if st.http != nil {
+		st.http.half[0], st.http.half[1] = st.http.half[1], st.http.half[0]
+	}
+	st.quic.client = st.quic.client.other()
+	st.swap = !st.swap
+}
+
+// exchangeSides moves the fields that belong to a side. Only SSH has any: the
+// other protocols name client and server by what they say.
+func exchangeSides(st *State, rec *flow.Record) {
+	st.swap = false
+	if st.kind == kindSSH {
+		rec.SSHClient, rec.SSHServer = rec.SSHServer, rec.SSHClient
+		rec.HASSH, rec.HASSHServer = "", ""
+	}
+}
+
+func (in *Inspector) newState() *State {
+	if n := len(in.free); n > 0 {
+		st := in.free[n-1]
+		in.free = in.free[:n-1]
+		return st
+	}
+	return new(State)
+}
+
+const maxFree = 4096 // idle states kept for reuse, about 1.5 MB
+
+// release returns everything the flow held to the pools.
+func (in *Inspector) release(st *State) {
+	for d := range st.half {
+		in.drop(&st.half[d])
+		in.pool.put(&st.half[d].message)
+	}
+	if x := st.http; x != nil && len(in.freeX) < maxFree {
+		*x = httpState{}
+		in.freeX = append(in.freeX, x)
+	}
+	if x := st.dns; x != nil && len(in.freeD) < maxFree {
+		*x = dnsState{}
+		in.freeD = append(in.freeD, x)
+	}
+	*st = State{finished: true}
+	if len(in.free) < maxFree {
+		st.finished = false
+		in.free = append(in.free, st)
+	}
+}

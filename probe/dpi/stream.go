@@ -1,0 +1,399 @@
+package dpi
+
+import (
+	"github.com/tapwatch/tapwatch/probe/decode"
+	"github.com/tapwatch/tapwatch/proto/flow"
+)
+
+// stream reassembles one direction of a TCP connection, as far as a parser
+// needs it. Octets that arrive in order are parsed where they are; only what a
+// parser could not use yet, or what came too early, is copied into a buffer.
+type stream struct {
+	next  uint32 // sequence number of the first octet not consumed
+	begun bool   // next is valid
+	used  bool   // a parser has consumed something
+	dead  bool   // nothing more is wanted from this direction
+	lost  bool   // out of step: wait for a packet that begins a message
+	nheld uint8
+
+	off  int      // buf[off] is the octet at next
+	n    int      // octets known from next on without a hole
+	held [16]span // what came early, beyond n, relative to next
+	skip uint64   // octets from next on that no parser wants: a body
+	buf  []byte   // pooled, nil when nothing waits; may contain holes beyond n
+
+	message []byte // pooled: a TLS handshake message gathered from several records
+}
+
+// span is a range of octets; streamLimit fits into 16 bits.
+type span struct{ from, to uint16 }
+
+const (
+	// farAway is the distance in octets beyond which a segment is taken for a
+	// stray: no receive window in use is larger (RFC 7323 allows 1 GiB).
+	farAway = 1 << 26
+	// strangers is what an unrecognised direction may hold, in octets.
+	strangers = 4 << 10
+)
+
+// segment takes one TCP segment with payload.
+func (in *Inspector) segment(st *State, d side, p *decode.Packet, rec *flow.Record) {
+	s := &st.half[d]
+	if s.dead || st.finished {
+		return
+	}
+	data, length, seq := p.Payload, int64(p.PayloadLen), p.Seq
+	if p.Flags&decode.SYN != 0 {
+		seq++ // RFC 9293, section 3.4: SYN occupies one number
+	}
+	if int64(len(data)) > length {
+		data = data[:length]
+	}
+	whole := data
+	if s.lost {
+		if recogniseMessage(st.kind, data) != yes {
+			return
+		}
+		s.lost, s.begun = false, false
+	}
+	if !s.begun {
+		s.begun, s.next = true, seq
+	}
+	gap := int64(int32(seq - s.next))
+	if gap > farAway || gap < -farAway {
+		return
+	}
+	if s.skip > 0 && gap+length > 0 && len(s.buf) == 0 {
+		k := min(int64(min(s.skip, farAway*2)), gap+length)
+		s.skip -= uint64(k)
+		s.next += uint32(k)
+		gap -= k
+	}
+	fresh := s.next == seq && s.n == 0
+	if gap < 0 && st.kind == kindNone && !s.used && s.n > 0 && -gap <= strangers && in.prepend(st, s, int(-gap)) {
+		s.next, gap = seq, 0
+	}
+	if gap < 0 {
+		if -gap >= length {
+			return // seen before
+		}
+		length += gap
+		data = data[min(-gap, int64(len(data))):]
+		gap = 0
+	}
+	missing := length - int64(len(data))
+	switch {
+	case gap == 0 && len(s.buf) == 0:
+		used := in.drain(st, d, data, rec, p.Time)
+		s.next += uint32(used)
+		if rest := data[used:]; len(rest) > 0 && !s.dead && !s.lost && !in.keep(st, s, 0, rest) {
+			in.hole(st, d, rec)
+		}
+	case in.keep(st, s, int(gap), data):
+		in.drainBuffer(st, d, rec, p.Time)
+	default:
+		in.hole(st, d, rec)
+		if recogniseMessage(st.kind, whole) == yes && s.lost {
+			in.segment(st, d, p, rec) // the message after the hole; lost is cleared, so this is the last round
+			return
+		}
+	}
+	if missing > 0 && !s.dead && !s.lost {
+		in.short(st, d, rec, missing)
+	}
+	if st.kind == kindNone && !fresh && len(whole) > 0 && in.recognise(st, d, whole, rec) == yes {
+		in.drop(s)
+		*s = stream{begun: true, next: seq}
+		in.segment(st, d, p, rec)
+	}
+}
+
+// keep stores octets for later. False: they do not fit.
+func (in *Inspector) keep(st *State, s *stream, at int, data []byte) bool {
+	if st.kind == kindNone && (at+len(data) > strangers && !s.maybe() || in.pool.used > in.pool.limit/2) {
+		return false
+	}
+	return in.store(st, s, at, data)
+}
+
+// maybe tells whether an unrecognised stream begins like a protocol whose first
+// message is not complete.
+func (s *stream) maybe() bool {
+	return s.n > 0 && recogniseStream(s.buf[s.off:s.off+s.n]) == undecided
+}
+
+// drain parses octets that follow each other and returns how many were used.
+func (in *Inspector) drain(st *State, d side, data []byte, rec *flow.Record, now int64) int {
+	s, used := &st.half[d], 0
+	for used < len(data) && !s.dead && !s.lost && !st.blocked {
+		if s.skip > 0 {
+			k := min(s.skip, uint64(len(data)-used))
+			s.skip -= k
+			used += int(k)
+			continue
+		}
+		n := in.parseStream(st, d, data[used:], rec, now)
+		if n == 0 {
+			break
+		}
+		s.used = true
+		used += n
+	}
+	if s.dead || st.finished {
+		return len(data)
+	}
+	return used
+}
+
+// parseStream gives the contiguous octets of one direction to the parser of
+// the flow's protocol, which returns how many it has done with; 0 is "not yet".
+func (in *Inspector) parseStream(st *State, d side, data []byte, rec *flow.Record, now int64) int {
+	if st.kind == kindNone && in.recognise(st, d, data, rec) != yes {
+		return 0
+	}
+	switch st.kind {
+	case kindTLS:
+		return in.tlsStream(st, d, data, rec)
+	case kindHTTP:
+		return in.httpStream(st, d, data, rec)
+	case kindDNS:
+		return in.dnsStream(st, d, data, rec, now)
+	case kindSSH:
+		return in.sshStream(st, d, data, rec)
+	}
+	st.half[d].dead = true
+	return 0
+}
+
+// drainBuffer parses what was kept, once it follows on.
+func (in *Inspector) drainBuffer(st *State, d side, rec *flow.Record, now int64) {
+	s := &st.half[d]
+	for s.n > 0 || s.skip > 0 && len(s.buf) > 0 {
+		used := 0
+		if s.n > 0 {
+			used = in.drain(st, d, s.buf[s.off:s.off+s.n], rec, now)
+		}
+		if used == 0 && s.skip > 0 && !st.blocked { // over a hole, nobody wants what is in it
+			used = int(min(s.skip, uint64(len(s.buf)-s.off)))
+			s.skip -= uint64(used)
+		}
+		if s.dead || s.lost {
+			in.drop(s)
+			return
+		}
+		if used == 0 {
+			return
+		}
+		s.next += uint32(used)
+		in.forward(s, used)
+	}
+}
+
+// drainHeld lets parsers go on that waited for room in a list.
+func (in *Inspector) drainHeld(st *State, rec *flow.Record, now int64) {
+	st.blocked = false
+	in.drainBuffer(st, sideSrc, rec, now)
+	in.drainBuffer(st, sideDst, rec, now)
+}
+
+// hole gives up what is missing in one direction: it did not come in time, or
+// what came after it is more than may be held.
+func (in *Inspector) hole(st *State, d side, rec *flow.Record) {
+	s := &st.half[d]
+	if st.kind == kindNone { // nothing was promised: begin anew with the next packet
+		in.drop(s)
+		*s = stream{}
+		return
+	}
+	in.cutStream(rec)
+	if st.kind == kindHTTP && s.n > 0 {
+		in.httpCut(st, d, s.buf[s.off:s.off+s.n], rec)
+	}
+	in.drop(s)
+	s.skip = 0
+	switch st.kind {
+	case kindHTTP, kindDNS:
+		s.lost = true
+	default:
+		s.dead = true
+		in.checkDone(st)
+	}
+}
+
+// short accounts for octets that were on the wire but not captured.
+func (in *Inspector) short(st *State, d side, rec *flow.Record, missing int64) {
+	s := &st.half[d]
+	if s.n == 0 && s.skip >= uint64(missing) {
+		s.skip -= uint64(missing)
+		s.next += uint32(missing)
+		return
+	}
+	in.hole(st, d, rec)
+}
+
+// checkDone finishes flows of which both directions have told all they can.
+func (in *Inspector) checkDone(st *State) {
+	if st.half[0].dead && st.half[1].dead {
+		st.finished = true
+	}
+}
+
+// store copies data to place `at` after s.next and notes what is contiguous.
+// What is known already stays as it was first seen.
+func (in *Inspector) store(st *State, s *stream, at int, data []byte) bool {
+	if at < s.n {
+		k := min(s.n-at, len(data))
+		at, data = at+k, data[k:]
+	}
+	if len(data) == 0 {
+		return true
+	}
+	end := at + len(data)
+	if at > s.n && !s.mayHold(at, end) || !in.room(st, s, end) {
+		return false
+	}
+	if s.off+end > len(s.buf) {
+		s.buf = s.buf[:s.off+end]
+	}
+	copy(s.buf[s.off+at:], data)
+	if at > s.n {
+		s.hold(span{uint16(at), uint16(end)})
+		return true
+	}
+	s.n = end
+	s.join()
+	return true
+}
+
+// mayHold tells whether one more early span can be noted.
+func (s *stream) mayHold(from, to int) bool {
+	if int(s.nheld) < len(s.held) {
+		return true
+	}
+	for _, h := range s.held[:s.nheld] {
+		if int(h.from) <= to && from <= int(h.to) {
+			return true
+		}
+	}
+	return false
+}
+
+func (s *stream) hold(a span) {
+	k := 0
+	for _, h := range s.held[:s.nheld] {
+		if h.from <= a.to && a.from <= h.to {
+			a.from, a.to = min(a.from, h.from), max(a.to, h.to)
+			continue
+		}
+		s.held[k] = h
+		k++
+	}
+	s.held[k] = a
+	s.nheld = uint8(k + 1)
+}
+
+// join takes spans that the contiguous part has reached into it.
+func (s *stream) join() {
+	for again := true; again; {
+		again = false
+		k := 0
+		for _, h := range s.held[:s.nheld] {
+			if int(h.from) <= s.n {
+				again = again || int(h.to) > s.n
+				s.n = max(s.n, int(h.to))
+				continue
+			}
+			s.held[k] = h
+			k++
+		}
+		s.nheld = uint8(k)
+	}
+}
+
+// room makes buf large enough for `end` octets after next.
+func (in *Inspector) room(st *State, s *stream, end int) bool {
+	if s.off+end <= cap(s.buf) {
+		return true
+	}
+	kept := s.buf[s.off:]
+	if end <= cap(s.buf) {
+		s.buf = s.buf[:copy(s.buf[:cap(s.buf)], kept)]
+		s.off = 0
+		return true
+	}
+	b := in.take(st, end, cap(s.buf))
+	if b == nil {
+		return false
+	}
+	b = append(b, kept...)
+	in.pool.put(&s.buf)
+	s.buf, s.off = b, 0
+	return true
+}
+
+// take gets a buffer for the flow within the bounds of flow and worker; the
+// caller gives `instead` octets back right after.
+func (in *Inspector) take(st *State, size, instead int) []byte {
+	if size > streamLimit {
+		return nil
+	}
+	held := -instead
+	for i := range st.half {
+		held += cap(st.half[i].buf) + cap(st.half[i].message)
+	}
+	want := smallestBuffer
+	for want < size {
+		want *= 2
+	}
+	if held+want > streamLimit {
+		return nil
+	}
+	b := in.pool.get(size)
+	if b == nil {
+		in.stats.NoMemory++
+	}
+	return b
+}
+
+// forward moves past k octets, holes included.
+func (in *Inspector) forward(s *stream, k int) {
+	s.off += k
+	s.n = max(s.n-k, 0)
+	j := 0
+	for _, h := range s.held[:s.nheld] {
+		switch from, to := int(h.from)-k, int(h.to)-k; {
+		case to <= 0:
+		case from <= 0:
+			s.n = max(s.n, to)
+		default:
+			s.held[j] = span{uint16(from), uint16(to)}
+			j++
+		}
+	}
+	s.nheld = uint8(j)
+	s.join()
+	if s.off >= len(s.buf) {
+		in.pool.put(&s.buf)
+		s.off, s.n, s.nheld = 0, 0, 0
+	}
+}
+
+// prepend makes room for k octets before the ones that are held: the first
+// segments of a connection changed places on the way.
+func (in *Inspector) prepend(st *State, s *stream, k int) bool {
+	size := len(s.buf) - s.off
+	if s.nheld > 0 || size != s.n || !in.room(st, s, k+size) {
+		return false
+	}
+	s.buf = s.buf[:s.off+k+size]
+	copy(s.buf[s.off+k:], s.buf[s.off:s.off+size])
+	s.n = 0
+	s.hold(span{uint16(k), uint16(k + size)})
+	return true
+}
+
+// drop forgets what is held of a direction and where it stands in it.
+func (in *Inspector) drop(s *stream) {
+	in.pool.put(&s.buf)
+	s.off, s.n, s.nheld = 0, 0, 0
+}
