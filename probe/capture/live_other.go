@@ -1,0 +1,10 @@
+//go:build !linux
+
+package capture
+
+import "fmt"
+
+// OpenLive captures from an interface; here it only says that it cannot.
+func OpenLive(iface string, _ LiveOptions) ([]Source, error) {
+	return nil, fmt.Errorf("open interface %s: %w: capture to a file with tcpdump and read that", iface, ErrUnsupported)
+}
