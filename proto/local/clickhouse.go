@@ -72,9 +72,6 @@ func StartClickHouse(ctx context.Context, cfg ClickHouseConfig, log *slog.Logger
 	if cfg.MaxMemory == 0 {
 		cfg.MaxMemory = defaultMemory()
 	}
-	if cfg.KeepFree == 0 {
-		cfg.KeepFree = keepFreeDefault
-	}
 	dir, err := filepath.Abs(cfg.Dir)
 	if err != nil || cfg.Dir == "" {
 		return nil, fmt.Errorf("open clickhouse directory %q: not a usable path", cfg.Dir)
@@ -87,6 +84,17 @@ func StartClickHouse(ctx context.Context, cfg ClickHouseConfig, log *slog.Logger
 	lock, err := lockDir(ctx, cfg.Dir)
 	if err != nil {
 		return nil, err
+	}
+	total, free, err := diskSpace(cfg.Dir)
+	if err != nil {
+		lock.Close()
+		return nil, err
+	}
+	if cfg.KeepFree == 0 {
+		cfg.KeepFree = min(keepFreeDefault, total/20)
+	}
+	if guard := insertGuard(cfg.KeepFree); guard > 0 && free < guard {
+		log.Warn("disk is nearly full: clickhouse will refuse inserts until there is room", "dir", cfg.Dir, "free_bytes", free, "needed_bytes", guard)
 	}
 	for attempt := 1; ; attempt++ {
 		c, err := start(ctx, cfg, binary, library, lock, log)

@@ -38,7 +38,8 @@ type ClickHouseConfig struct {
 	// KeepFree is the space in bytes that inserts and merges leave on the disk
 	// of Dir: beyond it they are refused with code 243 (NOT_ENOUGH_SPACE) and
 	// can be repeated. A disk that really fills up damages parts that were
-	// good. 0 = 1 GiB; negative = no guard.
+	// good. 0 = 1 GiB or a twentieth of the disk, whichever is less; negative =
+	// no guard.
 	KeepFree int64
 
 	// Library is the path of libchdb.so or of a clickhouse binary (told apart
@@ -71,6 +72,20 @@ func defaultMemory() int64 {
 	half := int64(info.Totalram) * int64(info.Unit) / 2
 	return min(maxMemoryDefault, max(half, 256<<20))
 }
+
+// diskSpace returns how many bytes the disk of dir has, and how many of them
+// we may still write.
+func diskSpace(dir string) (total, free int64, err error) {
+	var st unix.Statfs_t
+	if err := unix.Statfs(dir, &st); err != nil {
+		return 0, 0, fmt.Errorf("read free space of %s: %w", dir, err)
+	}
+	return int64(st.Blocks) * st.Bsize, int64(st.Bavail) * st.Bsize, nil
+}
+
+// insertGuard is the free space in bytes below which inserts are refused: more
+// than KeepFree, so that merges, which make room, go on a little longer.
+func insertGuard(keepFree int64) int64 { return keepFree + keepFree/4 }
 
 // usersFile is the name of the users' file below the state directory.
 const usersFile = "users.xml"
@@ -135,9 +150,8 @@ func configXML(cfg ClickHouseConfig, instance string) []byte {
 		x.open("storage_configuration", "disks", "default")
 		x.elem("keep_free_space_bytes", cfg.KeepFree)
 		x.shut("default", "disks", "storage_configuration")
-		// Inserts stop first, so that merges still can make room.
 		x.open("merge_tree")
-		x.elem("min_free_disk_bytes_to_perform_insert", cfg.KeepFree+cfg.KeepFree/4)
+		x.elem("min_free_disk_bytes_to_perform_insert", insertGuard(cfg.KeepFree))
 		x.shut("merge_tree")
 	}
 
