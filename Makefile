@@ -1,0 +1,62 @@
+# Tapwatch. `make` shows the commands; `make demo` and `make test` are the two to know.
+# Needs Go and npm (npm brings the embedded ClickHouse); no root, no containers, no C compiler.
+
+export CGO_ENABLED = 0
+MODULES  := proto probe collector analyzer deploy
+BIN      := $(CURDIR)/bin
+NATIVE   := deploy/tapwatch/node_modules/.package-lock.json
+GOTEST   := go test -timeout 15m
+FUZZTIME ?= 60s
+
+help: ## show this
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 12
+
+demo: build ## the whole chain on recorded attacks, with its page; PCAP=file, IFACE=eth0
+	$(BIN)/tapwatch up $(if $(PCAP),-r '$(PCAP)',$(if $(IFACE),-i '$(IFACE)',-r deploy/demo/captures --state .state/demo --fresh))
+
+test: $(NATIVE) ## all tests
+	@for m in $(MODULES); do echo "== $$m"; (cd $$m && $(GOTEST) ./...) || exit 1; done
+
+check: lint test ## lint and test
+
+build: $(NATIVE) ## the four binaries, into bin/
+	@mkdir -p $(BIN)
+	cd probe && go build -trimpath -o $(BIN)/probe ./cmd/probe
+	cd collector && go build -trimpath -o $(BIN)/collector ./cmd/collector
+	cd analyzer && go build -trimpath -o $(BIN)/analyzer ./cmd/analyzer
+	cd deploy && go build -trimpath -o $(BIN)/tapwatch ./tapwatch
+
+lint: ## gofmt, vet of each module alone, staticcheck, import direction
+	@files=$$(gofmt -l $(MODULES)); if [ -n "$$files" ]; then echo "gofmt -w is needed for:"; echo "$$files"; exit 1; fi
+	@cd deploy && go build -o $(BIN)/staticcheck honnef.co/go/tools/cmd/staticcheck
+	@for m in $(MODULES); do echo "== $$m"; (cd $$m && GOWORK=off go vet ./... && GOWORK=off $(BIN)/staticcheck ./...) || exit 1; done
+	cd deploy && $(GOTEST) -count=1 ./layout
+
+race: $(NATIVE) ## all tests under the race detector (needs a C compiler)
+	@for m in $(MODULES); do (cd $$m && CGO_ENABLED=1 $(GOTEST) -race ./...) || exit 1; done
+
+fuzz: ## every fuzz target, FUZZTIME each (60s)
+	@deploy/fuzz.sh $(FUZZTIME) $(MODULES)
+
+bench: build ## packets per CPU second, bytes per flow, rows per second: prints a table
+	cd deploy && go run ./bench
+
+e2e: $(NATIVE) ## the chain on many captures, in full
+	cd deploy && TAPWATCH_E2E=full $(GOTEST) -count=1 -timeout 40m -v ./e2e
+
+e2e-kill: $(NATIVE) ## 200 000 flows while everything is killed, and proof that the rig notices loss
+	cd deploy && TAPWATCH_E2E=full $(GOTEST) -count=1 -timeout 40m -v -run 'Kill' ./e2e
+
+gen: ## protobuf code (needs protoc)
+	cd deploy && go build -o $(BIN)/protoc-gen-go google.golang.org/protobuf/cmd/protoc-gen-go
+	cd proto && PATH=$(BIN):$$PATH protoc --go_out=flowpb --go_opt=paths=source_relative flow.proto
+
+clean: ## remove what was built and the demo's state
+	rm -rf $(BIN) .state
+
+$(NATIVE): deploy/tapwatch/package-lock.json
+	npm ci --prefix deploy/tapwatch --no-audit --no-fund
+	@touch $@
+
+.PHONY: help demo test check build lint race fuzz bench e2e e2e-kill gen clean
+.DEFAULT_GOAL := help
