@@ -89,13 +89,15 @@ func Shift(packets []Packet, by int64) []Packet {
 
 // What Cut keeps of payloads.
 const (
-	keepReply = 320 // a TLS 1.3 ServerHello or an HTTP response head
-	keepRest  = 8   // a TLS record header, and enough to see that something follows
+	keepHello = 140 // a ServerHello
+	keepReply = 320 // the head of an HTTP response
+	keepRest  = 5   // a TLS record header
 )
 
 // Cut shortens the payload of TCP packets which carry bulk; Length keeps the size on the wire. What names
 // the traffic stays: the first two payloads of each side of SSH, the client's first payload (a ClientHello), every HTTP
-// request, and the first 320 octets of the first reply and of every HTTP response. Other packets keep 8 octets of payload.
+// request, the first 140 octets of the first reply (a ServerHello) and the first 320 of every HTTP response. Other packets keep
+// 5 octets of payload.
 func Cut(packets []Packet) []Packet {
 	out := slices.Clone(packets)
 	seen := map[[2]netip.AddrPort]int{}
@@ -119,8 +121,10 @@ func Cut(packets []Packet) []Packet {
 			client && seen[way] == 1,
 			client && isRequest(payload):
 			keep = len(payload)
-		case !client && (seen[way] == 1 || bytes.HasPrefix(payload, []byte("HTTP/1."))):
+		case !client && bytes.HasPrefix(payload, []byte("HTTP/1.")):
 			keep = keepReply
+		case !client && seen[way] == 1:
+			keep = keepHello
 		}
 		// A bulk packet may be the client's first payload of a resumed cut; no request is longer than 2 kB here.
 		keep = min(keep, len(payload), 2048)
