@@ -110,6 +110,11 @@ func TestUnreachable(t *testing.T) {
 	if err := (clickhouse.Config{Addr: []string{silent.Addr().String()}}).Check(ctx); !errors.Is(err, clickhouse.ErrUnreachable) {
 		t.Errorf("Check of a silent server = %v", err)
 	}
+	ctx, cancel = context.WithCancel(t.Context())
+	cancel()
+	if err := (clickhouse.Config{Addr: []string{silent.Addr().String()}}).Check(ctx); !errors.Is(err, context.Canceled) {
+		t.Errorf("Check with an ended context = %v", err)
+	}
 }
 
 func TestWrongConfig(t *testing.T) {

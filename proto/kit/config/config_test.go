@@ -337,6 +337,7 @@ func TestSecretsAreNotInErrors(t *testing.T) {
 	for _, yaml := range []string{
 		"kafka: {password: [" + canary + "]}", "kafka: " + canary, canary, "tokens: " + canary, "tokens: [" + canary + "]",
 		"kafka: {password: " + canary, "kafka: {password: {a: " + canary + "}}", "tokens: {a: [" + canary + "]}", "tokens: {a: {b: " + canary + "}}",
+		"kafka: {password: !!int " + canary + "}",
 	} {
 		if _, err := load(t, yaml, nil); err == nil || strings.Contains(err.Error()+kit.HintOf(err), canary) {
 			t.Errorf("%q: %v", yaml, err)

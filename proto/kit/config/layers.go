@@ -42,7 +42,7 @@ func parseYAML(root *node, file string, data []byte) (layer, error) {
 		if len(document.Content) > 0 && document.Content[0].Kind != yaml.MappingNode {
 			err = errors.New("not a map of keys") // the library would quote the whole text, secrets and all
 		}
-		text := strings.TrimPrefix(err.Error(), "yaml: ")
+		text := quoted.ReplaceAllString(strings.TrimPrefix(err.Error(), "yaml: "), "a value")
 		return nil, kit.Hint(&Error{Place: file, Err: fmt.Errorf("not valid YAML: %s", text)}, "print-config shows a valid file")
 	}
 	koanfmaps.IntfaceKeysToStrings(raw)
@@ -52,6 +52,9 @@ func parseYAML(root *node, file string, data []byte) (layer, error) {
 	}
 	return raw, nil
 }
+
+// quoted matches the values that the YAML library quotes in its errors: they may be secret.
+var quoted = regexp.MustCompile("(?s)`.*`")
 
 // checker walks a parsed document and knows the lines of it.
 type checker struct {
