@@ -1,0 +1,144 @@
+package meter
+
+import (
+	"math"
+
+	"github.com/tapwatch/tapwatch/proto/flow"
+)
+
+// cut ends the segment and begins the next one at time at.
+func (t *Table) cut(r ref, e *entry, at int64) {
+	reason := flow.EndActive
+	if e.cutPending {
+		reason = flow.EndListFull
+	}
+	t.hand(t.recordOf(e), e, reason)
+	if e.rec != nil && t.inspector != nil {
+		t.inspector.Segment(e.state, e.rec)
+	}
+	t.orderRemove(e)
+	e.segment++
+	e.cutPending = false
+	e.side[0].emptySegment()
+	e.side[1].emptySegment()
+	e.start, e.end = at, at
+	t.orderInsert(r, e)
+}
+
+// hand completes rec and gives it to emit.
+func (t *Table) hand(rec *flow.Record, e *entry, reason flow.EndReason) {
+	t.fill(rec, e, reason)
+	t.stats.Records++
+	t.emit(rec)
+}
+
+// finish ends a flow that is in no slot of the wheel any more.
+func (t *Table) finish(r ref, e *entry, reason flow.EndReason) {
+	if rec := e.rec; rec != nil {
+		if e.cutPending && e.protocol == flow.ProtoTCP && !e.dpiDone {
+			// What still waits for room in a list goes into a last segment,
+			// which has no packets.
+			t.cut(r, e, e.end)
+			t.fill(rec, e, reason)
+			t.inspector.Close(e.state, rec)
+			t.hand(rec, e, reason)
+		} else {
+			t.fill(rec, e, reason)
+			t.inspector.Close(e.state, rec)
+			t.hand(rec, e, reason)
+		}
+		rec.Reset()
+		t.records = append(t.records, rec)
+	} else {
+		t.hand(t.recordOf(e), e, reason)
+	}
+	t.stats.FlowsEnded++
+	t.index.remove(e.hash, r)
+	t.orderRemove(e)
+	t.store.give(r)
+}
+
+// recordOf returns the flow's record, or the one that serves all flows that
+// were not inspected.
+func (t *Table) recordOf(e *entry) *flow.Record {
+	if e.rec != nil {
+		return e.rec
+	}
+	t.scratch.Cut = 0
+	return &t.scratch
+}
+
+func (t *Table) takeRecord() *flow.Record {
+	if n := len(t.records); n > 0 {
+		rec := t.records[n-1]
+		t.records = t.records[:n-1]
+		return rec
+	}
+	return new(flow.Record)
+}
+
+const (
+	// stepBack is how far packets may be behind the clock without doubt: more
+	// than interfaces of one capture differ.
+	stepBack = 60e9
+	// stepPackets in a row further behind than that mean that the clock was
+	// wrong, not they.
+	stepPackets = 64
+)
+
+// tick moves the table's clock to a packet's time. It never goes back for one
+// packet; if all packets come from the past, one that came from the future had
+// set it wrong, or another capture begins: then all flows are ended.
+func (t *Table) tick(at int64) {
+	if !t.running {
+		t.running = true
+		t.now = at
+		t.resetWheel()
+	}
+	t.clock = max(t.clock, at)
+	if at < t.now {
+		if t.now-at < stepBack {
+			t.behind = 0
+			return
+		}
+		if t.behind++; t.behind >= stepPackets {
+			t.stats.ClockSteps++
+			t.Flush(flow.EndForced)
+			t.tick(at)
+		}
+		return
+	}
+	t.behind = 0
+	t.now = at
+	if at>>tickShift > t.wheel.tick {
+		t.sweep()
+	}
+}
+
+// Advance moves the clock to now, in ns since the Unix epoch, and ends what
+// has timed out. A live probe calls it when no packet comes, with the wall
+// clock; a time before the last packet's does nothing.
+func (t *Table) Advance(now int64) {
+	if t.running && now > t.now {
+		t.tick(now)
+	}
+	t.clock = max(t.clock, now)
+}
+
+// Flush ends every open flow, in order of start: with reason, or EndDetected
+// where TCP had ended already. Call it at the end of a capture, so that the
+// next may begin at any time, and when the probe stops.
+func (t *Table) Flush(reason flow.EndReason) {
+	for t.order.head != 0 {
+		r := t.order.head
+		e := t.store.at(r)
+		why := reason
+		if e.closed {
+			why = flow.EndDetected
+		}
+		t.unschedule(e)
+		t.finish(r, e, why)
+	}
+	t.order = order{latest: math.MinInt64}
+	t.running, t.behind = false, 0
+}

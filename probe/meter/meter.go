@@ -1,0 +1,297 @@
+// Package meter is the Metering Process (RFC 7011): it sorts packets into
+// bidirectional flows (RFC 5103) and makes flow records of them.
+//
+// In come decode.Packets in the order of capture. Out go flow.Records through
+// the emit function given to New; a record is valid until emit returns. All
+// time is the packets' own: nothing here reads a clock, so that a file gives
+// the same records at any speed. A Table belongs to one goroutine, holds at
+// most Config.MaxFlows flows, and allocates nothing per packet.
+package meter
+
+import (
+	"time"
+
+	"github.com/tapwatch/tapwatch/probe/decode"
+	"github.com/tapwatch/tapwatch/probe/dpi"
+	"github.com/tapwatch/tapwatch/proto/flow"
+)
+
+// Config sets a Table's timeouts and bounds. A zero field means its default.
+type Config struct {
+	// ActiveTimeout cuts a long flow into segments: the first packet this
+	// long after the segment's first begins a new one. Default 60 s.
+	ActiveTimeout time.Duration
+	// IdleTimeout ends a flow in which both sides have sent. Default 30 s.
+	IdleTimeout time.Duration
+	// UnansweredTimeout ends a flow in which one side only has sent. Default 5 s.
+	UnansweredTimeout time.Duration
+	// LingerTime keeps a TCP connection after both FINs or a RST, counted from
+	// its last packet, so that what trails belongs to it. Default 5 s.
+	LingerTime time.Duration
+	// MaxFlows bounds the flows open at a time; beyond it the one nearest to
+	// its timeout is ended early (flow.EndLack). An open flow takes about
+	// 0.6 kB, and 1 kB more while it is inspected. Default 262144.
+	MaxFlows int
+	// IgnoreVLAN leaves VLAN tags out of the flow key, for taps that see the
+	// two directions of a flow in different VLANs.
+	IgnoreVLAN bool
+}
+
+// DefaultConfig returns the values used in production.
+func DefaultConfig() Config {
+	return Config{
+		ActiveTimeout: 60 * time.Second, IdleTimeout: 30 * time.Second,
+		UnansweredTimeout: 5 * time.Second, LingerTime: 5 * time.Second, MaxFlows: 1 << 18,
+	}
+}
+
+// Stats counts what a Table did since it was made.
+type Stats struct {
+	FlowsStarted, FlowsEnded uint64 // connections
+	Records                  uint64 // handed to emit
+	Evicted                  uint64 // flows ended early because the table was full
+	ClockSteps               uint64 // times the packets' clock went back for good
+}
+
+// Table is the flow table of one worker.
+type Table struct {
+	active, idle, unanswered, linger int64 // ns
+	maxFlows                         int
+	vlan                             bool
+	inspector                        *dpi.Inspector // nil: no inspection
+	emit                             func(*flow.Record)
+
+	index     index
+	hash      hasher
+	store     store
+	wheel     wheel
+	order     order
+	services  *services
+	histories histories
+
+	now     int64 // traffic time: the greatest packet time, but see behind
+	behind  int   // packets in a row that were far before now
+	running bool  // now is set
+	clock   int64 // what Clock returns
+
+	nextID  uint64
+	stats   Stats
+	scratch flow.Record    // for flows without inspection
+	records []*flow.Record // free ones for flows under inspection
+	key     key
+}
+
+// New returns an empty Table that hands its records to emit. in inspects
+// payloads and may be nil.
+func New(cfg Config, in *dpi.Inspector, emit func(*flow.Record)) *Table {
+	def := DefaultConfig()
+	pick := func(d, def time.Duration) int64 {
+		if d <= 0 {
+			d = def
+		}
+		return int64(d)
+	}
+	t := &Table{
+		active:     pick(cfg.ActiveTimeout, def.ActiveTimeout),
+		idle:       pick(cfg.IdleTimeout, def.IdleTimeout),
+		unanswered: pick(cfg.UnansweredTimeout, def.UnansweredTimeout),
+		linger:     pick(cfg.LingerTime, def.LingerTime),
+		maxFlows:   cfg.MaxFlows,
+		vlan:       !cfg.IgnoreVLAN,
+		inspector:  in,
+		emit:       emit,
+		index:      newIndex(),
+		hash:       newHasher(),
+		services:   newServices(),
+		histories:  make(histories),
+	}
+	if t.maxFlows <= 0 {
+		t.maxFlows = def.MaxFlows
+	}
+	return t
+}
+
+// Open returns the number of open flows.
+func (t *Table) Open() int { return t.store.open }
+
+// Clock returns the greatest packet time seen, or given to Advance, in ns
+// since the Unix epoch; 0 before the first.
+func (t *Table) Clock() int64 { return t.clock }
+
+// Watermark returns a time such that every record made so far or later from
+// the packets seen so far, and starting before it, has been handed to emit; in
+// ns since the Unix epoch, 0 before the first packet. Packets whose time goes
+// backwards can still begin flows before it.
+func (t *Table) Watermark() int64 {
+	if start, ok := t.oldest(); ok {
+		return min(start, t.clock)
+	}
+	return t.clock
+}
+
+// Stats returns the counters so far.
+func (t *Table) Stats() Stats { return t.stats }
+
+// Observe is ObserveOn without the name of an interface.
+func (t *Table) Observe(p *decode.Packet) { t.ObserveOn(p, "") }
+
+// ObserveOn counts p, which decode.Decoder returned as OK, into its flow. iface
+// is where it was captured; a record tells that of its flow's first packet. p
+// and its payload are not kept.
+func (t *Table) ObserveOn(p *decode.Packet, iface string) {
+	t.tick(p.Time)
+	from := makeKey(&t.key, p, t.vlan)
+	hash := t.hash.sum(&t.key)
+	r := t.index.find(&t.store, &t.key, hash)
+	var e *entry
+	if r != 0 {
+		e = t.store.at(r)
+		if t.expired(e) || e.protocol == flow.ProtoTCP && p.Flags&flagSYN != 0 && e.reused(p) {
+			t.unschedule(e)
+			t.finish(r, e, t.endReason(e))
+			r = 0
+		}
+	}
+	if r == 0 {
+		r, e = t.start(hash, from, p, iface)
+	} else {
+		if e.cutPending || p.Time-e.start >= t.active {
+			t.cut(r, e, p.Time)
+		}
+		e.end = max(e.end, p.Time)
+	}
+	e.touched = t.now
+	t.count(r, e, from, p)
+}
+
+// count adds p to the flow.
+func (t *Table) count(r ref, e *entry, from int, p *decode.Packet) {
+	s := &e.side[from]
+	s.packets++
+	s.bytes += uint64(p.IPLen)
+	s.frames += uint64(p.FrameLen)
+	s.payload += uint64(p.PayloadLen)
+	if !s.sent {
+		s.sent = true
+		s.ttl = p.TTL
+		if e.side[from^1].sent {
+			e.answered = true
+			e.response = micros(p.Time - e.first)
+		}
+	}
+	switch e.protocol {
+	case flow.ProtoTCP:
+		if !p.Bare {
+			s.flags |= p.Flags
+			wasClosed := e.closed
+			e.tcp(from, p)
+			e.handshake(from, p)
+			if e.closed && !wasClosed { // times out sooner than its slot says
+				t.unschedule(e)
+				t.schedule(r, e)
+			}
+		}
+	case flow.ProtoUDP:
+		e.once(from, seenData, 'D')
+	}
+	if t.inspector != nil && p.PayloadLen > 0 && !e.dpiDone && !p.Bare {
+		t.inspect(e, from, p)
+	}
+}
+
+// inspect hands the payload to the inspector.
+func (t *Table) inspect(e *entry, from int, p *decode.Packet) {
+	switch e.protocol {
+	case flow.ProtoTCP, flow.ProtoUDP, flow.ProtoSCTP:
+	default:
+		e.dpiDone = true
+		return
+	}
+	if e.rec == nil {
+		e.rec = t.takeRecord()
+	}
+	e.observation(e.rec)
+	full := false
+	e.state, full = t.inspector.Inspect(e.state, p, uint8(from) == e.initiator, e.rec)
+	e.dpiDone = e.state.Done()
+	e.cutPending = e.cutPending || full
+}
+
+// start opens a flow with its first packet.
+func (t *Table) start(hash uint32, from int, p *decode.Packet, iface string) (ref, *entry) {
+	if t.store.open >= t.maxFlows {
+		if v := t.victim(); v != 0 {
+			e := t.store.at(v)
+			reason := flow.EndLack
+			if e.closed {
+				reason = flow.EndDetected
+			}
+			t.unschedule(e)
+			t.finish(v, e, reason)
+			t.stats.Evicted++
+		}
+	}
+	r := t.store.take()
+	e := t.store.at(r)
+	t.nextID++
+	t.stats.FlowsStarted++
+	e.key, e.hash, e.id = t.key, hash, t.nextID
+	e.iface, e.vlan, e.vlanInner = iface, p.VLAN, p.VLANInner
+	e.tunnel, e.tunnelID = p.Tunnel, p.TunnelID
+	e.protocol = p.Protocol
+	e.initiator = uint8(from)
+	e.srcPort, e.dstPort = p.SrcPort, p.DstPort
+	e.srcMAC, e.dstMAC = p.SrcMAC, p.DstMAC
+	e.start, e.end, e.first = p.Time, p.Time, p.Time
+	e.touched = t.now
+	t.guess(e, p)
+	t.index.insert(hash, r)
+	t.schedule(r, e)
+	t.orderInsert(r, e)
+	return r, e
+}
+
+// guess decides who began the flow when its first packet does not say it.
+func (t *Table) guess(e *entry, p *decode.Packet) {
+	switch p.Protocol {
+	case flow.ProtoICMP, flow.ProtoICMPv6:
+		reply, request, pair := flow.ICMPReply(p.Protocol, uint8(p.SrcPort))
+		if pair && !request && unicast(&p.Dst) {
+			e.flip()
+			e.historyLen = 0 // ICMP has no history
+			e.srcPort, e.dstPort = uint16(reply), 0
+			e.guessed = true
+		}
+		return
+	case flow.ProtoTCP:
+		e.guessed = p.Bare || p.Flags&(flagSYN|flagACK) != flagSYN
+	}
+	if t.services.backwards(p) {
+		e.flip()
+		e.guessed = true
+		if p.Protocol == flow.ProtoSCTP {
+			e.historyLen = 0
+		}
+	}
+}
+
+// timeout is how long the flow may be silent, in ns.
+func (t *Table) timeout(e *entry) int64 {
+	switch {
+	case e.closed:
+		return t.linger
+	case e.answered:
+		return t.idle
+	}
+	return t.unanswered
+}
+
+func (t *Table) expired(e *entry) bool { return t.now-e.touched >= t.timeout(e) }
+
+// endReason is why a flow ended that is ended by time or by its successor.
+func (t *Table) endReason(e *entry) flow.EndReason {
+	if e.closed || !t.expired(e) {
+		return flow.EndDetected
+	}
+	return flow.EndIdle
+}

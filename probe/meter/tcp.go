@@ -1,0 +1,382 @@
+package meter
+
+import (
+	"github.com/tapwatch/tapwatch/probe/decode"
+	"github.com/tapwatch/tapwatch/proto/flow"
+)
+
+const (
+	flagFIN = decode.FIN
+	flagSYN = decode.SYN
+	flagRST = decode.RST
+	flagACK = decode.ACK
+)
+
+// endpointState is what one side of a TCP connection has shown of itself. The
+// states and transitions are those behind Zeek's conn_state.
+type endpointState uint8
+
+const (
+	inactive    endpointState = iota // nothing seen
+	partial                          // traffic without a handshake
+	synSent                          // SYN
+	synAckSent                       // SYN-ACK where a SYN was expected
+	established                      // handshake done
+	closed                           // FIN
+	reset                            // RST
+)
+
+// endpoint is the TCP state of one side.
+type endpoint struct {
+	state, before endpointState
+	seen          uint8 // events told in the history
+	didClose      bool
+	first         bool // a packet of this side has been seen
+	fin           bool
+
+	start   uint32 // initial sequence number, real or inferred
+	last    uint32 // one past the greatest sequence number sent
+	acked   uint32 // greatest acknowledgement of it
+	lastSYN uint32 // relative sequence numbers of the history's letters
+	lastFIN uint32
+	lastRST uint32
+	finEnd  uint32 // relative sequence number past the FIN
+
+	resent, zeroWindows, gaps uint32 // for T, W and G of the history
+
+	stream stream
+}
+
+func (s *endpoint) set(n endpointState) {
+	if n != s.state {
+		s.before, s.state = s.state, n
+	}
+}
+
+func (s *endpoint) begin(seq, last uint32) {
+	s.start, s.acked, s.last = seq, seq, last
+	s.stream.reset(last)
+}
+
+// clean: established, or closed in order after that.
+func (s *endpoint) clean() bool {
+	return s.state == established || s.state == closed && s.before == established
+}
+
+// size is the payload sent as the sequence numbers tell it.
+func (s *endpoint) size() uint32 {
+	n := s.last - s.start
+	if int32(s.acked-s.last) > 0 {
+		n = s.acked - s.start
+	}
+	if n != 0 {
+		n--
+	}
+	if s.fin && n != 0 {
+		n--
+	}
+	return n
+}
+
+// largeJump is the distance at which the sequence number of a SYN or RST is
+// not believed (Zeek's TOO_LARGE_SEQ_DELTA).
+const largeJump = 1 << 20
+
+// reused reports whether a SYN begins another connection with the same key. A
+// repeated SYN has the sequence number of the first.
+func (e *entry) reused(p *decode.Packet) bool {
+	if p.Flags&flagSYN == 0 || p.Bare {
+		return false
+	}
+	orig, resp := &e.side[e.initiator].tcp, &e.side[e.initiator^1].tcp
+	s := orig
+	if p.Flags&flagACK != 0 {
+		if orig.state != inactive {
+			return false
+		}
+		s = resp
+	}
+	if !orig.first && !resp.first { // nothing of TCP seen yet: later fragments, cut headers
+		return false
+	}
+	if orig.didClose && resp.didClose {
+		return true
+	}
+	if p.Seq == s.start {
+		return false
+	}
+	if p.Flags&flagACK == 0 && orig.state == synAckSent && resp.state == inactive && p.Seq == resp.start {
+		return false // SYN and SYN-ACK were captured in the wrong order
+	}
+	return true
+}
+
+// tcp follows the connection. from is the side that sent p.
+func (e *entry) tcp(from int, p *decode.Packet) {
+	s, r := &e.side[from].tcp, &e.side[from^1].tcp
+	fromOrig := uint8(from) == e.initiator
+	if !s.first {
+		if fromOrig {
+			e.partial = p.Flags&flagSYN == 0 || p.Flags&flagACK != 0
+		} else if !e.partial {
+			e.partial = p.Flags&flagSYN == 0
+		}
+	}
+	length := p.PayloadLen
+	occupies := length // of the sequence space
+	if p.Flags&flagRST != 0 {
+		occupies = 0 // what comes with a RST is no part of the stream
+	}
+	if p.Flags&flagSYN != 0 {
+		occupies++
+	}
+	if p.Flags&flagFIN != 0 {
+		occupies++
+	}
+	end := p.Seq + occupies
+	s.enter(p, end)
+	rel := p.Seq - s.start
+	underflow := int32(rel) < 0
+
+	e.segmentLetters(from, p.Flags, rel, length)
+	fromOrig = uint8(from) == e.initiator // the letters may have turned the flow around
+	if p.Window == 0 && p.Flags&flagRST == 0 && r.state != closed && s.state != reset {
+		e.scaled(from, &s.zeroWindows, 'W')
+	}
+	if p.Flags&flagFIN != 0 {
+		s.fin = true
+		s.finEnd = rel + occupies
+	}
+	relAck := uint32(0)
+	if p.Flags&flagACK != 0 {
+		relAck = e.acknowledge(r, p)
+	}
+	e.advance(from, s, p, end, length)
+
+	closing := e.step(from, s, r, p, length)
+	if p.Flags&flagACK != 0 && relAck != 0 {
+		e.confirm(from^1, r, s, relAck)
+	}
+	if length > 0 && p.Flags&flagRST == 0 && !underflow {
+		seq := p.Seq
+		if p.Flags&flagSYN != 0 {
+			seq++
+		}
+		switch s.stream.data(seq, length) {
+		case resentData:
+			e.side[from].retransmits++
+		case lateData:
+			e.side[from].outOfOrder++
+		}
+	} else if p.Flags&(flagSYN|flagFIN) != 0 && !underflow {
+		s.stream.control(end)
+	}
+	s.first = true
+	if closing && !s.didClose {
+		s.didClose = true
+		if s.state == reset || r.didClose || r.state == inactive {
+			e.closed = true
+		}
+	}
+	if fromOrig {
+		e.handshakeAck(s, r, p)
+	}
+}
+
+// enter sets the sequence numbers of a side that is new or begins anew.
+func (s *endpoint) enter(p *decode.Packet, end uint32) {
+	syn := p.Flags&flagSYN != 0
+	switch s.state {
+	case inactive:
+		if syn {
+			s.begin(p.Seq, end)
+		} else {
+			// As if a SYN had come before, so that data begins at 1.
+			s.begin(p.Seq-1, p.Seq)
+		}
+	case synSent, synAckSent:
+		if syn && p.Seq != s.start {
+			s.begin(p.Seq, end)
+		}
+	case partial, established:
+		if syn {
+			s.begin(p.Seq, end)
+		}
+	case reset:
+		if syn && s.before == inactive { // the RST was not this side's own
+			s.begin(p.Seq, end)
+		}
+	}
+}
+
+// acknowledge takes p's acknowledgement of what r sent and returns it relative
+// to r's start; 0 is one that cannot be right.
+func (e *entry) acknowledge(r *endpoint, p *decode.Packet) uint32 {
+	if r.state == inactive {
+		r.begin(p.Ack-1, p.Ack-1)
+		r.stream.reset(p.Ack)
+		return 1
+	}
+	rel := p.Ack - r.start
+	if int32(rel) < 0 {
+		return 0
+	}
+	if p.Flags&flagRST == 0 {
+		if d := int32(p.Ack - r.acked); d > 0 && !(p.Ack == 0 && d > largeJump) {
+			r.acked = p.Ack
+		}
+	}
+	return rel
+}
+
+// advance moves the greatest sequence number sent; data that does not is told
+// as a retransmission (T), as Zeek does, even if it fills a gap.
+func (e *entry) advance(from int, s *endpoint, p *decode.Packet, end, length uint32) {
+	d := int32(end - s.last)
+	switch {
+	case p.Flags&(flagSYN|flagRST) != 0 && (d > largeJump || d < -largeJump):
+	case p.Flags&flagFIN != 0 && s.last == s.start+1:
+		s.last = end
+	case s.state == reset:
+	case d > 0:
+		s.last = end
+	case length > 0:
+		e.scaled(from, &s.resent, 'T')
+	}
+}
+
+// confirm looks whether what r's peer acknowledges has been seen.
+func (e *entry) confirm(side int, r, s *endpoint, ack uint32) {
+	if r.fin && ack >= r.finEnd {
+		ack = r.finEnd - 1
+	}
+	if ack <= 2 && e.partial {
+		return // the sequence numbers were inferred
+	}
+	for range r.stream.missing(r.start + ack) {
+		if r.clean() && s.clean() {
+			e.scaled(side, &r.gaps, 'G')
+		}
+	}
+}
+
+// handshakeAck takes the second half of the round trip.
+func (e *entry) handshakeAck(s, r *endpoint, p *decode.Packet) {
+	if e.srcRTT != 0 || e.synAckTime == 0 || p.Flags&(flagACK|flagSYN|flagRST) != flagACK || p.Ack != r.start+1 {
+		return
+	}
+	e.srcRTT = micros(p.Time - e.synAckTime)
+}
+
+// handshake notes the times of SYN and SYN-ACK.
+func (e *entry) handshake(from int, p *decode.Packet) {
+	if p.Flags&flagSYN == 0 || p.Flags&(flagRST|flagFIN) != 0 {
+		return
+	}
+	if p.Flags&flagACK == 0 {
+		if uint8(from) == e.initiator && e.synAckTime == 0 {
+			e.synTime = p.Time
+		}
+		return
+	}
+	if uint8(from) == e.initiator || e.synAckTime != 0 {
+		return
+	}
+	e.synAckTime = p.Time
+	if e.synTime != 0 && p.Ack == e.side[e.initiator].tcp.start+1 {
+		e.dstRTT = micros(p.Time - e.synTime)
+	}
+}
+
+// micros turns ns into microseconds for a field in which 0 means unknown.
+func micros(ns int64) uint32 {
+	switch us := ns / 1000; {
+	case us < 1:
+		return 1
+	case us > 1<<32-1:
+		return 1<<32 - 1
+	default:
+		return uint32(us)
+	}
+}
+
+// connState derives Zeek's conn_state.
+func (e *entry) connState() flow.ConnState {
+	switch e.protocol {
+	case flow.ProtoUDP, flow.ProtoICMP, flow.ProtoICMPv6:
+		switch {
+		case e.answered:
+			return flow.ConnSF
+		case e.side[e.initiator].sent:
+			return flow.ConnS0
+		case e.protocol == flow.ProtoUDP:
+			return flow.ConnSHR
+		}
+		return flow.ConnOTH
+	case flow.ProtoTCP:
+		return e.tcpState()
+	}
+	return flow.ConnNone
+}
+
+func (e *entry) tcpState() flow.ConnState {
+	o, r := &e.side[e.initiator].tcp, &e.side[e.initiator^1].tcp
+	oQuiet := o.state == inactive || o.state == partial
+	rQuiet := r.state == inactive || r.state == partial
+	switch {
+	case r.state == reset:
+		switch {
+		case o.state == synSent || o.state == synAckSent || o.state == reset && o.size() == 0 && r.size() == 0:
+			return flow.ConnREJ
+		case oQuiet:
+			return flow.ConnRSTRH
+		}
+		return flow.ConnRSTR
+	case o.state == reset:
+		switch {
+		case !rQuiet:
+			return flow.ConnRSTO
+		case e.synThenReset():
+			return flow.ConnRSTOS0
+		}
+		return flow.ConnOTH
+	case r.state == closed && o.state == closed:
+		return flow.ConnSF
+	case o.state == closed:
+		if rQuiet {
+			return flow.ConnSH
+		}
+		return flow.ConnS2
+	case r.state == closed:
+		if oQuiet {
+			return flow.ConnSHR
+		}
+		return flow.ConnS3
+	case o.state == synSent && r.state == inactive:
+		return flow.ConnS0
+	case o.state == established && r.state == established:
+		return flow.ConnS1
+	}
+	return flow.ConnOTH
+}
+
+// synThenReset: the history is S, then nothing of the initiator but retries,
+// then R.
+func (e *entry) synThenReset() bool {
+	h := e.history[:e.historyLen]
+	if len(h) > 0 && h[0] == '^' {
+		h = h[1:]
+	}
+	if len(h) == 0 || h[0] != 'S' {
+		return false
+	}
+	for _, c := range h[1:] {
+		switch c {
+		case 'R':
+			return true
+		case 'H', 'A', 'F', 'G', 'I', 'Q':
+			return false
+		}
+	}
+	return false
+}

@@ -1,0 +1,113 @@
+package meter
+
+// The timer wheel holds every open flow in the slot of the earliest moment at
+// which it could time out. A packet does not move its flow: it only writes the
+// time into the entry, and the sweep that meets a flow too early puts it into
+// its true slot. So a packet costs nothing and a flow is looked at about once
+// per timeout.
+const (
+	tickShift  = 28 // one slot is 2^28 ns, 0.27 s
+	wheelSlots = 512
+)
+
+type wheel struct {
+	heads [wheelSlots]ref
+	tick  int64 // slots up to this one have been swept
+	// low is not after the first slot in use: where eviction begins to look.
+	low int64
+}
+
+// schedule puts r into the slot of deadline, or into the farthest one.
+func (t *Table) schedule(r ref, e *entry) {
+	tick := (e.touched+t.timeout(e))>>tickShift + 1
+	tick = min(max(tick, t.wheel.tick+1), t.wheel.tick+wheelSlots-1)
+	t.wheel.low = min(t.wheel.low, tick)
+	i := int32(tick & (wheelSlots - 1))
+	e.slot = i
+	e.wheelPrev = 0
+	e.wheelNext = t.wheel.heads[i]
+	if e.wheelNext != 0 {
+		t.store.at(e.wheelNext).wheelPrev = r
+	}
+	t.wheel.heads[i] = r
+}
+
+func (t *Table) unschedule(e *entry) {
+	if e.wheelPrev != 0 {
+		t.store.at(e.wheelPrev).wheelNext = e.wheelNext
+	} else {
+		t.wheel.heads[e.slot] = e.wheelNext
+	}
+	if e.wheelNext != 0 {
+		t.store.at(e.wheelNext).wheelPrev = e.wheelPrev
+	}
+}
+
+// sweep ends what has timed out by t.now. Flows end in the order of their slots.
+func (t *Table) sweep() {
+	w := &t.wheel
+	target := t.now >> tickShift
+	for n := 0; w.tick < target; n++ {
+		if n >= wheelSlots || t.store.open == 0 {
+			w.tick = target
+			break
+		}
+		w.tick++
+		i := w.tick & (wheelSlots - 1)
+		r := w.heads[i]
+		w.heads[i] = 0
+		for r != 0 {
+			e := t.store.at(r)
+			next := e.wheelNext
+			if next != 0 {
+				t.store.at(next).wheelPrev = 0
+			}
+			e.wheelNext, e.wheelPrev = 0, 0
+			if t.expired(e) {
+				e.slot = -1
+				t.finish(r, e, t.endReason(e))
+			} else {
+				t.schedule(r, e)
+			}
+			r = next
+		}
+	}
+	w.low = max(w.low, w.tick+1)
+}
+
+// victim returns the flow that is nearest to its timeout among the first few
+// found: unanswered and closed flows give way before established ones.
+func (t *Table) victim() ref {
+	const look = 16
+	w := &t.wheel
+	var best ref
+	var bestAt int64
+	seen := 0
+	for ; w.low < w.tick+wheelSlots; w.low++ {
+		for r := w.heads[w.low&(wheelSlots-1)]; r != 0; {
+			e := t.store.at(r)
+			next := e.wheelNext
+			at := e.touched + t.timeout(e)
+			if at>>tickShift+1 > w.low && w.low < w.tick+wheelSlots-1 { // it has been active since
+				t.unschedule(e)
+				t.schedule(r, e)
+			}
+			if best == 0 || at < bestAt {
+				best, bestAt = r, at
+			}
+			if seen++; seen >= look {
+				return best
+			}
+			r = next
+		}
+		if best != 0 {
+			return best
+		}
+	}
+	return best
+}
+
+func (t *Table) resetWheel() {
+	t.wheel = wheel{tick: t.now >> tickShift}
+	t.wheel.low = t.wheel.tick + 1
+}

@@ -1,0 +1,233 @@
+package meter
+
+import (
+	"archive/tar"
+	"bufio"
+	"compress/gzip"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/tapwatch/tapwatch/proto/flow"
+)
+
+// zeekRow is one line of a conn.log.
+type zeekRow map[string]string
+
+func readConnLog(r io.Reader) (rows []zeekRow) {
+	var fields []string
+	sc := bufio.NewScanner(r)
+	sc.Buffer(nil, 1<<20)
+	for sc.Scan() {
+		cols := strings.Split(sc.Text(), "\t")
+		if cols[0] == "#fields" {
+			fields = cols[1:]
+			continue
+		}
+		if strings.HasPrefix(cols[0], "#") || len(cols) != len(fields) {
+			continue
+		}
+		row := zeekRow{}
+		for i, f := range fields {
+			row[f] = cols[i]
+		}
+		rows = append(rows, row)
+	}
+	return rows
+}
+
+// zeekCase is a capture with the conn.log that a plain run of Zeek makes of it.
+type zeekCase struct{ capture, log, test string }
+
+// plainZeek reports whether a baseline's command neither filters packets nor
+// loads what changes connections or timeouts.
+func plainZeek(command string) bool {
+	for _, no := range []string{" -f ", "PLUGIN", "filter", "netcontrol", "FILES"} {
+		if strings.Contains(command, no) {
+			return false
+		}
+	}
+	return strings.Contains(command, "-r ")
+}
+
+// zeekCases collects baselines from the unpacked captures and from the corpus.
+func zeekCases(t *testing.T) (cases []zeekCase) {
+	root := sharedCaptures(t)
+	index, err := os.ReadFile(filepath.Join(root, "zeek/expected/INDEX.tsv"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(index)) {
+		c := strings.Split(strings.TrimSpace(line), "\t")
+		if len(c) == 5 && c[2] == "conn.log" && plainZeek(c[3]) {
+			cases = append(cases, zeekCase{filepath.Join(root, c[0]), filepath.Join(root, c[4]), c[1]})
+		}
+	}
+	dir := t.TempDir()
+	unpack(t, filepath.Join(root, "corpus/zeek.tar.gz"), dir)
+	logs, _ := filepath.Glob(filepath.Join(dir, "expected/*/*/conn.log"))
+	more, _ := filepath.Glob(filepath.Join(dir, "expected/*/*/*/conn.log"))
+	for _, log := range append(logs, more...) {
+		rel, _ := filepath.Rel(filepath.Join(dir, "expected"), log)
+		capture := filepath.Dir(filepath.Dir(rel))
+		cases = append(cases, zeekCase{filepath.Join(dir, "Traces", capture), log, filepath.Base(filepath.Dir(rel))})
+	}
+	return cases
+}
+
+func unpack(t *testing.T, archive, dir string) {
+	t.Helper()
+	f, err := os.Open(archive)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	z, err := gzip.NewReader(f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for r := tar.NewReader(z); ; {
+		h, err := r.Next()
+		if err == io.EOF {
+			return
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if h.Typeflag != tar.TypeReg || !filepath.IsLocal(h.Name) {
+			continue
+		}
+		path := filepath.Join(dir, h.Name)
+		os.MkdirAll(filepath.Dir(path), 0o755)
+		out, err := os.Create(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.Copy(out, r); err != nil {
+			t.Fatal(err)
+		}
+		out.Close()
+	}
+}
+
+// connKey names a connection without its direction.
+func connKey(proto, a, ap, b, bp string) string {
+	x, y := a+" "+ap, b+" "+bp
+	if x > y {
+		x, y = y, x
+	}
+	return proto + " " + x + " " + y
+}
+
+// zeekLike runs a capture with Zeek's timeouts, TCP and the rest apart because
+// they differ.
+func zeekLike(t *testing.T, path string) (rows []zeekRow) {
+	for _, tcp := range []bool{true, false} {
+		cfg := Config{ActiveTimeout: 1e6 * time.Hour, IdleTimeout: 5 * time.Minute, UnansweredTimeout: 5 * time.Second}
+		if !tcp {
+			cfg.IdleTimeout, cfg.UnansweredTimeout = time.Minute, time.Minute
+		}
+		run(t, path, cfg, nil, func(r *flow.Record) {
+			proto := ""
+			switch {
+			case tcp && r.Protocol == flow.ProtoTCP:
+				proto = "tcp"
+			case !tcp && r.Protocol == flow.ProtoUDP:
+				proto = "udp"
+			default:
+				return
+			}
+			rows = append(rows, zeekRow{
+				"id.orig_h": r.SrcIP.String(), "id.orig_p": fmt.Sprint(r.SrcPort), "id.resp_h": r.DstIP.String(), "id.resp_p": fmt.Sprint(r.DstPort),
+				"proto": proto, "conn_state": r.ConnState.String(), "history": r.History,
+				"orig_pkts": fmt.Sprint(r.SrcPackets), "orig_ip_bytes": fmt.Sprint(r.SrcBytes),
+				"resp_pkts": fmt.Sprint(r.DstPackets), "resp_ip_bytes": fmt.Sprint(r.DstBytes),
+			})
+		})
+	}
+	return rows
+}
+
+// TestZeek compares connections with Zeek's own baselines. What differs on
+// purpose is in the comment of zeekDifference.
+func TestZeek(t *testing.T) {
+	fields := []string{"id.orig_h", "conn_state", "history", "orig_pkts", "orig_ip_bytes", "resp_pkts", "resp_ip_bytes"}
+	equal, total := map[string]int{}, map[string]int{}
+	conns, found, explained := 0, 0, map[string]int{}
+	for _, c := range zeekCases(t) {
+		log, err := os.Open(c.log)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := readConnLog(log)
+		log.Close()
+		ours := map[string][]zeekRow{}
+		for _, r := range zeekLike(t, c.capture) {
+			k := connKey(r["proto"], r["id.orig_h"], r["id.orig_p"], r["id.resp_h"], r["id.resp_p"])
+			ours[k] = append(ours[k], r)
+		}
+		for _, w := range want {
+			if p := w["proto"]; p != "tcp" && p != "udp" {
+				continue
+			}
+			conns++
+			k := connKey(w["proto"], w["id.orig_h"], w["id.orig_p"], w["id.resp_h"], w["id.resp_p"])
+			if len(ours[k]) == 0 {
+				reason := zeekDifference(c, w, nil)
+				explained[reason]++
+				if reason == "" {
+					t.Logf("%s %s: no flow for %s", c.test, filepath.Base(c.capture), k)
+				}
+				continue
+			}
+			found++
+			// Connections of one key come in the order of their end in both.
+			g := ours[k][0]
+			ours[k] = ours[k][1:]
+			var diff []string
+			for _, f := range fields {
+				if w[f] == "" {
+					continue
+				}
+				total[f]++
+				got := g[f]
+				if got == "" {
+					got = "-"
+				}
+				if got == w[f] {
+					equal[f]++
+				} else {
+					diff = append(diff, fmt.Sprintf("%s -%s +%s", f, got, w[f]))
+				}
+			}
+			if diff != nil {
+				reason := zeekDifference(c, w, g)
+				explained[reason]++
+				if reason == "" || testing.Verbose() {
+					t.Logf("%s %s: %s (-ours +Zeek): %s [%s]", c.test, filepath.Base(c.capture), k, strings.Join(diff, ", "), reason)
+				}
+			}
+		}
+	}
+	t.Logf("%d connections of Zeek, %d of them found", conns, found)
+	for _, f := range fields {
+		t.Logf("%-14s %4d of %4d equal", f, equal[f], total[f])
+	}
+	for _, reason := range slices.Sorted(maps.Keys(explained)) {
+		t.Logf("%4d differ: %s", explained[reason], reason)
+	}
+	if explained[""] > 0 {
+		t.Errorf("%d connections differ from Zeek without a known reason", explained[""])
+	}
+}
+
+// zeekDifference names a difference from Zeek that is meant.
+func zeekDifference(c zeekCase, w, g zeekRow) string {
+	return ""
+}
