@@ -1,0 +1,78 @@
+// Package alert holds what a detector says, gives it a stable identity, and
+// keeps it in ClickHouse (table alerts). Detectors hand in alerts for a window;
+// notify and the console read them back.
+package alert
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Severity is how much an alert matters.
+type Severity string
+
+const (
+	Info     Severity = "info"
+	Low      Severity = "low"
+	Medium   Severity = "medium"
+	High     Severity = "high"
+	Critical Severity = "critical"
+)
+
+var severities = []Severity{Info, Low, Medium, High, Critical}
+
+// Rank orders severities, 0 for Info to 4 for Critical; -1 for none of them.
+func (s Severity) Rank() int { return slices.Index(severities, s) }
+
+// Alert is one incident: an actor, a victim, what was noticed and its proof.
+// The fields are the columns of the table alerts.
+type Alert struct {
+	ID       string // stable, see Store.Raise; empty in what a detector returns
+	Revision uint32 // from 1; grows when the alert changes
+
+	Detector string // name, e.g. "portscan_vertical"
+	Version  uint16 // of the detector
+	Title    string // one line for people
+
+	Severity   Severity
+	Score      float64  // 0 to 1
+	Confidence float64  // 0 to 1
+	Techniques []string // ATT&CK ids
+
+	Actor    string   // who did it: an address or name, empty if many
+	Victim   string   // to whom: an address, name or network, empty if many
+	Entities []string // all concerned, as role=value ("actor=10.0.0.1", "port=443"), sorted
+
+	Start, End             time.Time // first and last traffic concerned, UTC
+	WindowStart, WindowEnd time.Time // the window it was found in
+
+	SubScores map[string]float64 // what Score was made of
+	Reasons   []string           // why this severity, for people
+
+	// EvidenceSQL and EvidenceParams reproduce the sub-scores: a query with
+	// parameters as {name:Type}.
+	EvidenceSQL    string
+	EvidenceParams map[string]string
+	Baseline       string   // JSON: what it was compared with, empty if nothing
+	FlowIDs        []string // a sample, as probe/epoch/worker/flow_id
+
+	Completeness float64  // share of seen packets of the window that are in flows; NaN unknown
+	Provisional  bool     // the window was not closed yet
+	Missing      []string // probes that had not passed the window
+
+	Raised, Updated time.Time // wall clock
+}
+
+// Key is what makes two alerts the same thing: detector and entities.
+func (a *Alert) Key() string {
+	return a.Detector + "\x00" + strings.Join(a.Entities, "\x00")
+}
+
+// episodeID names the episode of key that begins with the window at start.
+func episodeID(key string, start time.Time) string {
+	sum := sha256.Sum256([]byte(key + "\x00" + start.UTC().Format(time.RFC3339)))
+	return hex.EncodeToString(sum[:10])
+}

@@ -1,0 +1,113 @@
+package probe
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/tapwatch/tapwatch/probe/capture"
+	"github.com/tapwatch/tapwatch/probe/meter"
+	"github.com/tapwatch/tapwatch/proto/flow"
+	"github.com/tapwatch/tapwatch/proto/kit"
+	"github.com/tapwatch/tapwatch/proto/kit/kafka"
+	"github.com/tapwatch/tapwatch/proto/kit/ops"
+)
+
+// Config is the configuration of a probe.
+type Config struct {
+	Name    string        `conf:"name" help:"name of this probe, unique in the installation"`
+	Site    string        `conf:"site" help:"network the probe watches; equal private addresses of two sites are different hosts"`
+	Capture CaptureConfig `conf:"capture"`
+	Meter   MeterConfig   `conf:"meter"`
+	Spool   SpoolConfig   `conf:"spool"`
+	Kafka   kafka.Config  `conf:"kafka"`
+	Topic   string        `conf:"topic" help:"Kafka topic for flow batches; must exist, its number of partitions must not change"`
+	Ops     ops.Config    `conf:"ops"`
+}
+
+// CaptureConfig says where the packets come from: interfaces, or files.
+type CaptureConfig struct {
+	Interfaces  []string      `conf:"interfaces" help:"network interfaces to listen on"`
+	Files       []string      `conf:"files" help:"capture files or directories to read instead, in order of time; - is standard input"`
+	Filter      string        `conf:"filter" help:"BPF expression, as of tcpdump; other packets are counted as filtered"`
+	Workers     int           `conf:"workers" help:"capture workers per interface (PACKET_FANOUT_HASH), 1 to 256"`
+	Snaplen     int           `conf:"snaplen" help:"bytes kept of a packet; 0: all"`
+	BlockSize   kit.Bytes     `conf:"block_size" help:"bytes of one ring block, a power of two"`
+	Blocks      int           `conf:"blocks" help:"blocks in each worker's ring"`
+	BlockTime   time.Duration `conf:"block_time" help:"the kernel hands over a block that is not full after this"`
+	Promiscuous bool          `conf:"promiscuous" help:"see frames for other hosts"`
+}
+
+// MeterConfig bounds the flow table.
+type MeterConfig struct {
+	ActiveTimeout     time.Duration `conf:"active_timeout" help:"a flow that goes on is cut into records of this length"`
+	IdleTimeout       time.Duration `conf:"idle_timeout" help:"a flow ends when nothing came for this long"`
+	UnansweredTimeout time.Duration `conf:"unanswered_timeout" help:"the same for a flow that nothing answered"`
+	MaxFlows          int           `conf:"max_flows" help:"flows open at once in each worker; then the longest idle one ends"`
+}
+
+// SpoolConfig bounds the queue on disk between probe and Kafka.
+type SpoolConfig struct {
+	Dir      string        `conf:"dir" help:"directory of the spool"`
+	MaxBytes kit.Bytes     `conf:"max_bytes" help:"disk the spool may take; then its oldest batches are dropped and counted"`
+	Drain    time.Duration `conf:"drain" help:"at the end wait this long for Kafka; what is left goes out at the next start"`
+}
+
+// DefaultConfig names the probe after the host. An interface or a file has to
+// be added.
+func DefaultConfig() Config {
+	name, err := os.Hostname()
+	if err != nil || name == "" {
+		name = "probe"
+	}
+	live, table := capture.DefaultLiveOptions(), meter.DefaultConfig()
+	return Config{
+		Name: name,
+		Capture: CaptureConfig{Workers: live.Workers, BlockSize: kit.Bytes(live.BlockSize), Blocks: live.Blocks,
+			BlockTime: live.BlockTime, Promiscuous: true},
+		Meter: MeterConfig{ActiveTimeout: table.ActiveTimeout, IdleTimeout: table.IdleTimeout,
+			UnansweredTimeout: table.UnansweredTimeout, MaxFlows: table.MaxFlows},
+		Spool: SpoolConfig{Dir: "/var/lib/tapwatch/spool", MaxBytes: 4 << 30, Drain: 5 * time.Second},
+		Kafka: kafka.Config{Brokers: []string{"127.0.0.1:9092"}},
+		Topic: "flows.v1",
+		Ops:   ops.Config{Listen: "127.0.0.1:9611"},
+	}
+}
+
+// Check says what is wrong with cfg without opening anything.
+func (cfg Config) Check() error {
+	switch c := cfg.Capture; {
+	case cfg.Name == "" || len(cfg.Name) > flow.MaxString:
+		return fmt.Errorf("name: 1 to %d bytes are needed", flow.MaxString)
+	case len(c.Interfaces) == 0 && len(c.Files) == 0:
+		return kit.Hint(errors.New("capture: neither an interface nor a file is given"), "set capture.interfaces or capture.files")
+	case len(c.Interfaces) > 0 && len(c.Files) > 0:
+		return errors.New("capture: interfaces and files cannot be read at once; run two probes")
+	case c.Workers < 1 || c.Workers > 256:
+		return fmt.Errorf("capture.workers: %d is not within 1 to 256", c.Workers)
+	case cfg.Spool.Dir == "":
+		return errors.New("spool.dir: a directory is needed")
+	case cfg.Topic == "":
+		return errors.New("topic: a name is needed")
+	case len(cfg.Kafka.Brokers) == 0:
+		return errors.New("kafka.brokers: at least one host:port is needed")
+	}
+	return cfg.Meter.check()
+}
+
+func (m MeterConfig) check() error {
+	if m.ActiveTimeout <= 0 || m.IdleTimeout <= 0 || m.UnansweredTimeout <= 0 {
+		return errors.New("meter: timeouts must be greater than zero")
+	}
+	if m.MaxFlows < 1 {
+		return errors.New("meter.max_flows: at least 1 is needed")
+	}
+	return nil
+}
+
+func (m MeterConfig) table() meter.Config {
+	c := meter.DefaultConfig()
+	c.ActiveTimeout, c.IdleTimeout, c.UnansweredTimeout, c.MaxFlows = m.ActiveTimeout, m.IdleTimeout, m.UnansweredTimeout, m.MaxFlows
+	return c
+}

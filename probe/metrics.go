@@ -1,0 +1,77 @@
+package probe
+
+import (
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/tapwatch/tapwatch/probe/ledger"
+	"github.com/tapwatch/tapwatch/proto/kit/ops"
+)
+
+// metrics of one worker; the vectors are shared by all workers of a probe.
+type metrics struct {
+	*meters
+	worker string
+	last   ledger.Totals
+	losses map[string]ledger.Loss
+}
+
+// meters are the probe's metrics.
+type meters struct {
+	packets, bytes         *prometheus.CounterVec
+	flowPackets, flowBytes *prometheus.CounterVec
+	flows, records         *prometheus.CounterVec
+	lost, lostRecords      *prometheus.CounterVec
+	open                   *prometheus.GaugeVec
+	stages                 *ops.Stages
+}
+
+func newMeters(reg prometheus.Registerer) *meters {
+	counter := func(name, help string, labels ...string) *prometheus.CounterVec {
+		c := prometheus.NewCounterVec(prometheus.CounterOpts{Name: "tapwatch_probe_" + name, Help: help}, append([]string{"worker"}, labels...))
+		reg.MustRegister(c)
+		return c
+	}
+	m := &meters{
+		packets:     counter("capture_packets_total", "Packets that reached the capture point, lost ones included."),
+		bytes:       counter("capture_frame_bytes_total", "Octets of their frames on the wire."),
+		flowPackets: counter("meter_packets_total", "Packets counted into flows."),
+		flowBytes:   counter("meter_frame_bytes_total", "Octets of their frames on the wire."),
+		flows:       counter("meter_flows_total", "Connections begun."),
+		records:     counter("meter_records_total", "Flow records made."),
+		lost:        counter("ledger_lost_packets_total", "Packets that are in no flow, by reason.", "reason"),
+		lostRecords: counter("ledger_lost_records_total", "Flow records that were not handed over, by reason.", "reason"),
+		open:        prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "tapwatch_probe_meter_open_flows", Help: "Flows in the table."}, []string{"worker"}),
+		stages:      ops.StageLatency(reg, "probe"),
+	}
+	reg.MustRegister(m.open)
+	return m
+}
+
+func (m *meters) of(worker string) *metrics {
+	return &metrics{meters: m, worker: worker, losses: make(map[string]ledger.Loss)}
+}
+
+func (m *metrics) flowEnded(sinceLastPacket int64) {
+	m.stages.Observe(ops.PacketToFlowEnd, time.Duration(sinceLastPacket))
+}
+
+// update adds what the ledger counted since the update before.
+func (m *metrics) update(t ledger.Totals, open int) {
+	add := func(c *prometheus.CounterVec, now, was uint64) { c.WithLabelValues(m.worker).Add(float64(now - was)) }
+	add(m.packets, t.SeenPackets, m.last.SeenPackets)
+	add(m.bytes, t.SeenFrameBytes, m.last.SeenFrameBytes)
+	add(m.flowPackets, t.FlowPackets, m.last.FlowPackets)
+	add(m.flowBytes, t.FlowFrameBytes, m.last.FlowFrameBytes)
+	add(m.flows, t.FlowsStarted, m.last.FlowsStarted)
+	add(m.records, t.Records, m.last.Records)
+	for reason, n := range t.Losses {
+		was := m.losses[reason]
+		m.lost.WithLabelValues(m.worker, reason).Add(float64(n.Packets - was.Packets))
+		m.lostRecords.WithLabelValues(m.worker, reason).Add(float64(n.Records - was.Records))
+		m.losses[reason] = n
+	}
+	m.open.WithLabelValues(m.worker).Set(float64(open))
+	m.last = t
+}

@@ -1,0 +1,158 @@
+// Package probe turns packets into flow records and publishes them: frames from
+// interfaces or files, through decoder, flow table and recognisers, as columnar
+// batches into a spool on disk, and from there to Kafka. Run wires it up, top to
+// bottom; Flows is the same chain up to the records, without Kafka.
+package probe
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strconv"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/tapwatch/tapwatch/probe/capture"
+	"github.com/tapwatch/tapwatch/probe/export"
+	"github.com/tapwatch/tapwatch/proto/kit/ops"
+	"github.com/tapwatch/tapwatch/proto/spool"
+)
+
+// Run captures until ctx ends or the files are read, then publishes what is
+// spooled for at most cfg.Spool.Drain. Nothing that was spooled is lost: the
+// next start publishes it.
+func Run(ctx context.Context, cfg Config) error {
+	if err := cfg.Check(); err != nil {
+		return err
+	}
+	o, err := ops.New("probe", cfg.Ops)
+	if err != nil {
+		return err
+	}
+	sources, err := open(cfg, o.Log)
+	if err != nil {
+		return err
+	}
+	defer sources.Close()
+	queue := spool.DefaultConfig()
+	queue.Dir, queue.MaxBytes = cfg.Spool.Dir, int64(cfg.Spool.MaxBytes)
+	sp, err := spool.Open(queue, o.Log, o.Registry)
+	if err != nil {
+		return err
+	}
+	defer sp.Close()
+
+	// Capture ends first, then the publisher, then the metrics.
+	publishing, stopPublishing := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopPublishing()
+	serving, stopServing := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopServing()
+	var g errgroup.Group
+	g.Go(func() error { return o.Serve(serving) })
+	g.Go(func() error { defer stopServing(); return publish(publishing, cfg, sp, o) })
+	g.Go(func() error { defer stopPublishing(); return sources.run(ctx, cfg, sp, o) })
+	return g.Wait()
+}
+
+func publish(ctx context.Context, cfg Config, sp *spool.Spool, o *ops.Ops) error {
+	transport, err := cfg.Kafka.Transport()
+	if err != nil {
+		return err
+	}
+	defer transport.CloseIdleConnections()
+	err = spool.Publish(ctx, sp, spool.PublisherConfig{Brokers: cfg.Kafka.Brokers, Transport: transport, Topic: cfg.Topic, DrainTimeout: cfg.Spool.Drain}, o.Log, o.Registry)
+	return ignoreCanceled(err)
+}
+
+func ignoreCanceled(err error) error {
+	if errors.Is(err, context.Canceled) {
+		return nil
+	}
+	return err
+}
+
+// input is either one ring per worker, or a list of files for one worker.
+type input struct {
+	rings []capture.Source
+	files []string
+}
+
+func (in *input) Close() {
+	for _, s := range in.rings {
+		s.Close()
+	}
+}
+
+// open opens the interfaces, so that their errors show before anything starts.
+func open(cfg Config, log *slog.Logger) (*input, error) {
+	in := &input{}
+	c := cfg.Capture
+	for _, path := range c.Files {
+		files := []string{path}
+		if path != "-" {
+			var err error
+			if files, err = capture.ListCaptures(path); err != nil {
+				return nil, err
+			}
+		}
+		in.files = append(in.files, files...)
+	}
+	for _, name := range c.Interfaces {
+		rings, err := capture.OpenLive(name, capture.LiveOptions{Workers: c.Workers, BlockSize: int(c.BlockSize), Blocks: c.Blocks,
+			BlockTime: c.BlockTime, Snaplen: c.Snaplen, NoPromisc: !c.Promiscuous, Filter: c.Filter, Log: log})
+		if err != nil {
+			in.Close()
+			return nil, err
+		}
+		in.rings = append(in.rings, rings...)
+	}
+	return in, nil
+}
+
+// run starts one worker per ring, or one for all files, and returns when all
+// have handed everything to the spool.
+func (in *input) run(ctx context.Context, cfg Config, store export.Store, o *ops.Ops) error {
+	m := newMeters(o.Registry)
+	g, ctx := errgroup.WithContext(ctx)
+	start := func(number int, read func(context.Context, *worker) error) {
+		g.Go(func() error {
+			w := newWorker(cfg, len(in.files) == 0, o.Log)
+			w.metrics = m.of(strconv.Itoa(number))
+			ex := export.New(export.Config{Probe: cfg.Name, Site: cfg.Site, Worker: uint32(number), Live: w.live}, w.ledger, store, o.Log, w.state)
+			w.sink = ex
+			err := read(ctx, w)
+			w.finish()
+			return errors.Join(err, ex.Close())
+		})
+	}
+	for i, ring := range in.rings {
+		start(i, func(ctx context.Context, w *worker) error { return w.read(ctx, ring) })
+	}
+	if len(in.files) > 0 {
+		start(0, func(ctx context.Context, w *worker) error { return w.readFiles(ctx, in.files, cfg.Capture.Filter) })
+	}
+	o.Ready("capture", nil)
+	return g.Wait()
+}
+
+// readFiles reads one capture after another as one stream of packets: flows go
+// on from file to file. A file that cannot be read does not keep the others.
+func (w *worker) readFiles(ctx context.Context, files []string, filter string) error {
+	var failed error
+	for _, path := range files {
+		if ctx.Err() != nil {
+			return failed
+		}
+		src, err := capture.OpenFile(path, capture.FileOptions{Filter: filter})
+		if err != nil {
+			failed = errors.Join(failed, err)
+			continue
+		}
+		if err := w.read(ctx, src); err != nil {
+			failed = errors.Join(failed, fmt.Errorf("read capture %s: %w", path, err))
+		}
+		src.Close()
+	}
+	return failed
+}
