@@ -9,7 +9,6 @@ import (
 	"io"
 	"log/slog"
 
-	"github.com/tapwatch/tapwatch/probe/capture"
 	"github.com/tapwatch/tapwatch/probe/export"
 	"github.com/tapwatch/tapwatch/probe/ledger"
 	"github.com/tapwatch/tapwatch/proto/flow"
@@ -28,17 +27,9 @@ const (
 // returns the account of their packets. cfg.Capture.Files, cfg.Name, cfg.Site
 // and cfg.Meter are used.
 func Flows(ctx context.Context, cfg Config, format string, out io.Writer, log *slog.Logger) (ledger.Totals, error) {
-	var files []string
-	for _, path := range cfg.Capture.Files {
-		if path == "-" {
-			files = append(files, path)
-			continue
-		}
-		list, err := capture.ListCaptures(path)
-		if err != nil {
-			return ledger.Totals{}, err
-		}
-		files = append(files, list...)
+	files, err := expand(cfg.Capture.Files)
+	if err != nil {
+		return ledger.Totals{}, err
 	}
 	w := newWorker(cfg, false, log)
 	buffered := bufio.NewWriterSize(out, 1<<20)
@@ -59,7 +50,7 @@ func Flows(ctx context.Context, cfg Config, format string, out io.Writer, log *s
 	default:
 		return ledger.Totals{}, fmt.Errorf("format %q: one of json, csv, batch, none is needed", format)
 	}
-	err := w.readFiles(ctx, files, cfg.Capture.Filter)
+	err = w.readFiles(ctx, files, cfg.Capture.Filter)
 	w.finish()
 	if failed := finish(); err == nil {
 		err = failed

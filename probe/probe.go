@@ -88,15 +88,9 @@ func (in *input) Close() {
 func open(cfg Config, log *slog.Logger) (*input, error) {
 	in := &input{}
 	c := cfg.Capture
-	for _, path := range c.Files {
-		files := []string{path}
-		if path != "-" {
-			var err error
-			if files, err = capture.ListCaptures(path); err != nil {
-				return nil, err
-			}
-		}
-		in.files = append(in.files, files...)
+	var err error
+	if in.files, err = expand(c.Files); err != nil {
+		return nil, err
 	}
 	for _, name := range c.Interfaces {
 		rings, err := capture.OpenLive(name, capture.LiveOptions{Workers: c.Workers, BlockSize: int(c.BlockSize), Blocks: c.Blocks,
@@ -108,6 +102,23 @@ func open(cfg Config, log *slog.Logger) (*input, error) {
 		in.rings = append(in.rings, rings...)
 	}
 	return in, nil
+}
+
+// expand lists the captures in files and directories, in order of time.
+func expand(paths []string) ([]string, error) {
+	var files []string
+	for _, path := range paths {
+		if path == "-" {
+			files = append(files, path)
+			continue
+		}
+		list, err := capture.ListCaptures(path)
+		if err != nil {
+			return nil, err
+		}
+		files = append(files, list...)
+	}
+	return files, nil
 }
 
 // run starts one worker per ring, or one for all files, and returns when all
@@ -155,4 +166,24 @@ func (w *worker) readFiles(ctx context.Context, files []string, filter string) e
 		src.Close()
 	}
 	return failed
+}
+
+// CheckFiles opens each capture of cfg and closes it again, so that what cannot
+// be read at all is said before anything starts.
+func CheckFiles(cfg Config) error {
+	files, err := expand(cfg.Capture.Files)
+	if err != nil {
+		return err
+	}
+	for _, path := range files {
+		if path == "-" {
+			continue
+		}
+		src, err := capture.OpenFile(path, capture.FileOptions{Filter: cfg.Capture.Filter})
+		if err != nil {
+			return err
+		}
+		src.Close()
+	}
+	return nil
 }
