@@ -94,10 +94,15 @@ type Stats struct {
 	RingDropped uint64 // live: dropped because the ring was full (tp_drops)
 	FreezeCount uint64 // live: times the ring was full and the queue frozen (tp_freeze_q_cnt)
 
-	// The next two are of the interface and of the host, not of one worker's
+	// The next three are of the interface and of the host, not of one worker's
 	// ring: the first Source of OpenLive reports them, the others report 0, so
 	// that sums are right.
-	InterfaceDropped uint64 // live: dropped by driver or card (rx_dropped + rx_missed_errors)
+	InterfaceDropped uint64 // live: the card or driver had no buffer (the larger of rx_missed_errors and rx_fifo_errors)
+	// InterfaceRefused is rx_dropped. Besides drops of some drivers it counts
+	// frames that we have received and the host's own stack then had no use
+	// for: on a mirror port every frame of a foreign VLAN. So it is no loss in
+	// the ledger, only a hint.
+	InterfaceRefused uint64
 	SoftnetDropped   uint64 // live: dropped by the kernel's backlog queues, all interfaces together
 
 	RecordedDropped uint64 // file: drops that the file itself declares (pcapng statistics, old packet blocks)

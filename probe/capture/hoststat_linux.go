@@ -10,92 +10,88 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// hostDrops reads the drops that happen before the ring: of the interface and
-// of the kernel's per-CPU backlog. Its files stay open, so that it works on in
-// a process that has given up the right to open them.
-type hostDrops struct {
-	iface                   string
-	dev, softnet            *os.File // nil: not available, 0 is reported
-	devStart, softnetStart  uint64
-	devLatest, softnetTotal uint64
+// hostDrops reads the drops that happen before the ring, of the interface and
+// of the kernel's per-CPU backlog, as differences since it was opened. Its files
+// stay open, so that it works on in a process that has given up the right to
+// open them.
+type hostDrops struct{ missed, fifo, dropped, softnet counter }
+
+// counter is one cumulative number in a file.
+type counter struct {
+	file   *os.File // nil: not available, 0 is reported
+	parse  func([]byte) (uint64, error)
+	start  uint64
+	latest uint64
 }
 
-func openHostDrops(iface string) *hostDrops {
-	h := &hostDrops{iface: iface}
-	// Of this thread, because the network namespace is a thread's.
-	h.dev, _ = os.Open("/proc/thread-self/net/dev")
-	h.softnet, _ = os.Open("/proc/thread-self/net/softnet_stat")
-	h.devStart, h.softnetStart = h.read()
-	return h
+// statisticsDir is where the kernel shows an interface's counters. Source:
+// Documentation/ABI/testing/sysfs-class-net-statistics.
+func statisticsDir(iface string) string { return "/sys/class/net/" + iface + "/statistics" }
+
+func openHostDrops(dir string) *hostDrops {
+	return &hostDrops{
+		missed:  openCounter(dir+"/rx_missed_errors", decimal),
+		fifo:    openCounter(dir+"/rx_fifo_errors", decimal),
+		dropped: openCounter(dir+"/rx_dropped", decimal),
+		softnet: openCounter("/proc/net/softnet_stat", func(b []byte) (uint64, error) { return softnetDrops(b), nil }),
+	}
 }
 
-// since returns the drops since openHostDrops. Counters that went backwards,
-// because a driver was loaded anew, count from there.
-func (h *hostDrops) since() (iface, softnet uint64) {
-	dev, soft := h.read()
-	if dev < h.devStart {
-		h.devStart = 0
-	}
-	if soft < h.softnetStart {
-		h.softnetStart = 0
-	}
-	return dev - h.devStart, soft - h.softnetStart
-}
-
-// read returns the counters; what cannot be read keeps its last value.
-func (h *hostDrops) read() (dev, softnet uint64) {
-	if b := content(h.dev); b != nil {
-		if v, ok := devDrops(b, h.iface); ok {
-			h.devLatest = v
-		}
-	}
-	if b := content(h.softnet); b != nil {
-		h.softnetTotal = softnetDrops(b)
-	}
-	return h.devLatest, h.softnetTotal
+// since returns the counts since openHostDrops. lost is what the card and the
+// driver had no buffer for; drivers show it under either of two names, or both.
+// refused is rx_dropped, where the driver's own drops are mixed with frames
+// that the host's stack had no use for after the tap had seen them.
+func (h *hostDrops) since() (lost, refused, softnet uint64) {
+	return max(h.missed.since(), h.fifo.since()), h.dropped.since(), h.softnet.since()
 }
 
 func (h *hostDrops) close() {
-	for _, f := range []*os.File{h.dev, h.softnet} {
-		if f != nil {
-			f.Close()
+	for _, c := range []*counter{&h.missed, &h.fifo, &h.dropped, &h.softnet} {
+		if c.file != nil {
+			c.file.Close()
+			c.file = nil
 		}
 	}
-	h.dev, h.softnet = nil, nil
 }
 
-// maxStatistics bounds what is read of a file in /proc: a host with thousands
-// of interfaces needs some hundred kilobytes.
+func openCounter(path string, parse func([]byte) (uint64, error)) counter {
+	c := counter{parse: parse}
+	c.file, _ = os.Open(path) // without it: 0
+	c.start = c.read()
+	return c
+}
+
+// since counts a counter that went backwards, because a driver was loaded
+// anew, from there.
+func (c *counter) since() uint64 {
+	v := c.read()
+	if v < c.start {
+		c.start = 0
+	}
+	return v - c.start
+}
+
+// maxStatistics bounds what is read of a file: softnet_stat has a line of some
+// 150 bytes per CPU.
 const maxStatistics = 1 << 20
 
-func content(f *os.File) []byte {
-	if f == nil {
-		return nil
+// read returns the counter; when it cannot be read, its last value.
+func (c *counter) read() uint64 {
+	if c.file == nil {
+		return c.latest
 	}
-	b, err := io.ReadAll(io.NewSectionReader(f, 0, maxStatistics))
+	b, err := io.ReadAll(io.NewSectionReader(c.file, 0, maxStatistics))
 	if err != nil {
-		return nil
+		return c.latest
 	}
-	return b
+	if v, err := c.parse(b); err == nil {
+		c.latest = v
+	}
+	return c.latest
 }
 
-// devDrops finds the receive drops of iface in /proc/net/dev, whose "drop" is
-// rx_dropped + rx_missed_errors. Source: dev_seq_printf_stats in
-// net/core/net-procfs.c.
-func devDrops(b []byte, iface string) (uint64, bool) {
-	for line := range bytes.Lines(b) {
-		name, rest, ok := bytes.Cut(line, []byte(":"))
-		if !ok || string(bytes.TrimSpace(name)) != iface {
-			continue
-		}
-		f := bytes.Fields(rest)
-		if len(f) < 4 {
-			return 0, false
-		}
-		v, err := strconv.ParseUint(string(f[3]), 10, 64)
-		return v, err == nil
-	}
-	return 0, false
+func decimal(b []byte) (uint64, error) {
+	return strconv.ParseUint(string(bytes.TrimSpace(b)), 10, 64)
 }
 
 // softnetDrops sums the second column, hexadecimal, over all CPUs. Source:

@@ -54,7 +54,7 @@ func openLive(iface string, opt LiveOptions) (_ []Source, err error) {
 			}
 		}
 	}()
-	group := 0
+	group := newGroup
 	for range opt.Workers {
 		r, err := openRing(nic, opt)
 		if err != nil {
@@ -71,7 +71,7 @@ func openLive(iface string, opt LiveOptions) (_ []Source, err error) {
 	if err != nil {
 		return nil, err
 	}
-	rings[0].drops = openHostDrops(iface)
+	rings[0].drops = openHostDrops(statisticsDir(iface))
 	// Until here each socket refuses every frame. Once a worker's program is
 	// set its ring fills.
 	for _, r := range rings {
@@ -224,12 +224,15 @@ func linkOf(fd int) (uint16, error) {
 	return 0, fmt.Errorf("its hardware type %d is not supported", ll.Hatype)
 }
 
-// joinFanout puts the socket into a group; 0 makes a new one with an
-// identifier that no other process uses.
+// newGroup asks for a fanout group that no other process uses. The kernel
+// numbers these from 0.
+const newGroup = -1
+
+// joinFanout puts the socket into a group and returns its number.
 func joinFanout(fd, group int) (int, error) {
 	how := unix.PACKET_FANOUT_HASH
-	if group == 0 {
-		how |= unix.PACKET_FANOUT_FLAG_UNIQUEID
+	if group == newGroup {
+		how, group = how|unix.PACKET_FANOUT_FLAG_UNIQUEID, 0
 	}
 	if err := unix.SetsockoptInt(fd, unix.SOL_PACKET, unix.PACKET_FANOUT, how<<16|group); err != nil {
 		return 0, err

@@ -226,7 +226,7 @@ func (r *ring) Stats() Stats {
 		r.stats.FreezeCount += uint64(st.Freeze_q_cnt)
 	}
 	if r.drops != nil {
-		r.stats.InterfaceDropped, r.stats.SoftnetDropped = r.drops.since()
+		r.stats.InterfaceDropped, r.stats.InterfaceRefused, r.stats.SoftnetDropped = r.drops.since()
 	}
 	return r.stats
 }
