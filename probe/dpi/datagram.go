@@ -8,15 +8,19 @@ import (
 // datagram takes one UDP payload.
 func (in *Inspector) datagram(st *State, d side, p *decode.Packet, rec *flow.Record) {
 	b := p.Payload
-	if st.kind == kindNone && !in.recogniseDatagram(st, b, p.Fragment, rec) {
+	mode := byPort
+	if p.Fragment {
+		mode = fragment // which piece is not known: only the first begins a message
+	}
+	if st.kind == kindNone && !in.recogniseDatagram(st, b, mode, rec) {
 		return
 	}
 	switch st.kind {
 	case kindDNS:
-		if p.Fragment && !in.awaited(st, b) {
-			return // a later piece of a message, not the beginning of one
+		if mode == fragment && !looksDNS(b, fragment) {
+			return
 		}
-		if !in.dnsMessage(st, b, rec, p.Time) {
+		if !in.dnsMessage(st, b, rec, p.Time) && mode == byPort {
 			in.stats.Malformed++
 		}
 	case kindQUIC:
@@ -29,17 +33,17 @@ func (in *Inspector) datagram(st *State, d side, p *decode.Packet, rec *flow.Rec
 // recogniseDatagram looks for the protocol of a UDP flow, one line per
 // protocol. The ports of the DNS family decide which of its members it is;
 // elsewhere DNS must be unmistakable.
-func (in *Inspector) recogniseDatagram(st *State, b []byte, fragment bool, rec *flow.Record) bool {
-	if app := dnsFamily(rec); app != "" && looksDNS(b, fragment) {
+func (in *Inspector) recogniseDatagram(st *State, b []byte, mode strictness, rec *flow.Record) bool {
+	if app := dnsFamily(rec); app != "" && looksDNS(b, mode) {
 		in.recognised(st, kindDNS, rec, app, flow.AppDPI)
 		return true
 	}
 	switch {
-	case fragment:
+	case mode == fragment:
 	case looksQUIC(b):
 		in.recognised(st, kindQUIC, rec, "quic", flow.AppDPI)
 		return true
-	case looksDNS(b, true):
+	case looksDNS(b, anywhere):
 		in.recognised(st, kindDNS, rec, "dns", flow.AppDPI)
 		return true
 	}

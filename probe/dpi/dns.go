@@ -50,9 +50,18 @@ func (x *dnsState) forgetPlaces() {
 	x.waiting = 0
 }
 
-// looksDNS recognises a message. In strict mode, for ports that say nothing, it
-// must be an ordinary query or response with one question.
-func looksDNS(b []byte, strict bool) bool {
+// strictness is how much a message must look like one.
+type strictness uint8
+
+const (
+	byPort   strictness = iota // the port says DNS already
+	fragment                   // the port says so, but this may be the middle of a message
+	anywhere                   // nothing says so
+)
+
+// looksDNS recognises a message. On a port
+// that says nothing it must be an ordinary query or response with one question.
+func looksDNS(b []byte, mode strictness) bool {
 	if len(b) < dnsHeader {
 		return false
 	}
@@ -60,7 +69,7 @@ func looksDNS(b []byte, strict bool) bool {
 	qd, an := binary.BigEndian.Uint16(b[4:]), binary.BigEndian.Uint16(b[6:])
 	ns, ar := binary.BigEndian.Uint16(b[8:]), binary.BigEndian.Uint16(b[10:])
 	response := flags&0x8000 != 0
-	if !strict {
+	if mode != anywhere {
 		if flags>>11&15 > 8 || int(qd) > 64 || qd == 0 && an == 0 && !response {
 			return false
 		}
@@ -68,7 +77,11 @@ func looksDNS(b []byte, strict bool) bool {
 			return true
 		}
 		next, ok := skipName(b, dnsHeader)
-		return ok && next+4 <= len(b)
+		if !ok || next+4 > len(b) {
+			return false
+		}
+		qtype, class := binary.BigEndian.Uint16(b[next:]), binary.BigEndian.Uint16(b[next+2:])
+		return mode == byPort || flags&0x7840 == 0 && qtype <= 260 && (class&0x7fff == 1 || class == 255)
 	}
 	if flags&0x7840 != 0 || flags&15 > 10 || qd != 1 || !response && (an != 0 || ns != 0 || ar > 2 || flags&15 != 0) || an > 256 || ns > 64 || ar > 64 {
 		return false
@@ -107,7 +120,7 @@ func looksDNSStream(b []byte) verdict {
 	}
 	size := int(binary.BigEndian.Uint16(b))
 	m := b[2:min(2+size, len(b))]
-	if looksDNS(m, true) {
+	if looksDNS(m, anywhere) {
 		return yes
 	}
 	if len(m) < size && len(m) < dnsHeader+260 {
@@ -134,9 +147,9 @@ func (in *Inspector) dnsStream(st *State, d side, b []byte, rec *flow.Record, no
 		rec.Cut |= flow.CutStream
 	}
 	m := b[2:min(2+size, len(b))]
-	if !looksDNS(m, false) || !in.dnsMessage(st, m, rec, now) {
+	if !looksDNS(m, byPort) || !in.dnsMessage(st, m, rec, now) {
 		in.stats.Malformed++
-		if !looksDNS(m, false) {
+		if !looksDNS(m, byPort) {
 			in.cutStream(rec)
 			s.lost = true
 			return len(b)
@@ -144,20 +157,6 @@ func (in *Inspector) dnsStream(st *State, d side, b []byte, rec *flow.Record, no
 	}
 	s.skip = uint64(2 + size)
 	return skipped(s, len(b))
-}
-
-// awaited tells whether b answers a query of the flow.
-func (in *Inspector) awaited(st *State, b []byte) bool {
-	if st.dns == nil || len(b) < dnsHeader || b[2]&0x80 == 0 {
-		return false
-	}
-	id := binary.BigEndian.Uint16(b)
-	for i := range st.dns.asked {
-		if q := &st.dns.asked[i]; q.open && q.id == id {
-			return true
-		}
-	}
-	return false
 }
 
 // dnsMessage lists the names of a query, or notes rcode, delay and answers of a

@@ -180,6 +180,11 @@ func (in *Inspector) Close(st *State, rec *flow.Record) {
 			rec.Cut |= flow.CutList
 		}
 	}
+	for d := range st.half { // nothing will fill the holes
+		for s := &st.half[d]; st.kind != kindNone && len(s.buf) > 0 && !s.dead && !st.finished && !st.blocked; {
+			in.hole(st, side(d), rec, rec.End)
+		}
+	}
 	if st.kind == kindNone && rec.App == "" {
 		in.giveUp(st, rec)
 	}

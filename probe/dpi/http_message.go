@@ -28,7 +28,7 @@ func parseHTTP(b []byte) httpMessage {
 		}
 	} else {
 		m.method, m.target, _ = bytes.Cut(line, []byte{' '})
-		if k := bytes.LastIndexByte(m.target, ' '); k >= 0 && bytes.HasPrefix(m.target[k+1:], []byte("HTTP/")) {
+		if k := bytes.LastIndexByte(m.target, ' '); k >= 0 && bytes.HasPrefix([]byte("HTTP/1.1"), m.target[k+1:min(k+8, len(m.target))]) {
 			m.target = m.target[:k]
 		}
 	}

@@ -15,6 +15,7 @@ type stream struct {
 	dead  bool   // nothing more is wanted from this direction
 	lost  bool   // out of step: wait for a packet that begins a message
 	nheld uint8
+	early uint8 // segments since a hole opened
 
 	off  int      // buf[off] is the octet at next
 	n    int      // octets known from next on without a hole
@@ -34,6 +35,10 @@ const (
 	farAway = 1 << 26
 	// strangers is what an unrecognised direction may hold, in octets.
 	strangers = 4 << 10
+	// maxEarly is the number of segments after a hole when it is given up, if
+	// what follows it can be read without it. TCP itself takes three for a sign
+	// of loss (RFC 5681, section 3.2).
+	maxEarly = 3
 )
 
 // segment takes one TCP segment with payload.
@@ -87,16 +92,21 @@ func (in *Inspector) segment(st *State, d side, p *decode.Packet, rec *flow.Reco
 		used := in.drain(st, d, data, rec, p.Time)
 		s.next += uint32(used)
 		if rest := data[used:]; len(rest) > 0 && !s.dead && !s.lost && !in.keep(st, s, 0, rest) {
-			in.hole(st, d, rec)
+			in.hole(st, d, rec, p.Time)
 		}
 	case in.keep(st, s, int(gap), data):
 		in.drainBuffer(st, d, rec, p.Time)
 	default:
-		in.hole(st, d, rec)
-		if recogniseMessage(st.kind, whole) == yes && s.lost {
-			in.segment(st, d, p, rec) // the message after the hole; lost is cleared, so this is the last round
-			return
+		// Every round gives up one hole, so this ends.
+		if in.hole(st, d, rec, p.Time); !s.dead && !st.finished && st.kind != kindNone {
+			in.segment(st, d, p, rec)
 		}
+		return
+	}
+	if s.nheld == 0 {
+		s.early = 0
+	} else if s.early++; s.early >= maxEarly && in.messageWaits(st, s) {
+		in.hole(st, d, rec, p.Time)
 	}
 	if missing > 0 && !s.dead && !s.lost {
 		in.short(st, d, rec, missing)
@@ -184,8 +194,7 @@ func (in *Inspector) drainBuffer(st *State, d side, rec *flow.Record, now int64)
 		if used == 0 {
 			return
 		}
-		s.next += uint32(used)
-		in.forward(s, used)
+		in.pass(s, used)
 	}
 }
 
@@ -197,8 +206,9 @@ func (in *Inspector) drainHeld(st *State, rec *flow.Record, now int64) {
 }
 
 // hole gives up what is missing in one direction: it did not come in time, or
-// what came after it is more than may be held.
-func (in *Inspector) hole(st *State, d side, rec *flow.Record) {
+// what came after it is more than may be held. Protocols with many messages go
+// on with the next one that is held, or wait for a packet that begins one.
+func (in *Inspector) hole(st *State, d side, rec *flow.Record, now int64) {
 	s := &st.half[d]
 	if st.kind == kindNone { // nothing was promised: begin anew with the next packet
 		in.drop(s)
@@ -206,18 +216,51 @@ func (in *Inspector) hole(st *State, d side, rec *flow.Record) {
 		return
 	}
 	in.cutStream(rec)
-	if st.kind == kindHTTP && s.n > 0 {
-		in.httpCut(st, d, s.buf[s.off:s.off+s.n], rec)
-	}
-	in.drop(s)
-	s.skip = 0
-	switch st.kind {
-	case kindHTTP, kindDNS:
-		s.lost = true
-	default:
+	if st.kind != kindHTTP && st.kind != kindDNS {
+		in.drop(s)
 		s.dead = true
 		in.checkDone(st)
+		return
 	}
+	if st.kind == kindHTTP {
+		in.httpCut(st, d, s.buf[s.off:s.off+s.n], rec)
+	}
+	s.skip, s.early = 0, 0
+	in.pass(s, s.n)
+	for s.nheld > 0 {
+		in.pass(s, int(s.firstHeld().from))
+		if recogniseMessage(st.kind, s.buf[s.off:s.off+s.n]) == yes {
+			in.drainBuffer(st, d, rec, now)
+			return
+		}
+		in.pass(s, s.n)
+	}
+	in.drop(s)
+	s.lost = true
+}
+
+// pass steps over k octets.
+func (in *Inspector) pass(s *stream, k int) {
+	s.next += uint32(k)
+	in.forward(s, k)
+}
+
+// firstHeld is the earliest of the spans that came too early; there is one.
+func (s *stream) firstHeld() span {
+	first := s.held[0]
+	for _, h := range s.held[1:s.nheld] {
+		if h.from < first.from {
+			first = h
+		}
+	}
+	return first
+}
+
+// messageWaits tells whether what came early begins a message of its own, so
+// that the hole before it need not be waited for.
+func (in *Inspector) messageWaits(st *State, s *stream) bool {
+	h := s.firstHeld()
+	return recogniseMessage(st.kind, s.buf[s.off+int(h.from):s.off+int(h.to)]) == yes
 }
 
 // short accounts for octets that were on the wire but not captured.
@@ -228,7 +271,7 @@ func (in *Inspector) short(st *State, d side, rec *flow.Record, missing int64) {
 		s.next += uint32(missing)
 		return
 	}
-	in.hole(st, d, rec)
+	in.hole(st, d, rec, rec.End)
 }
 
 // checkDone finishes flows of which both directions have told all they can.

@@ -1,0 +1,477 @@
+package dpi_test
+
+import (
+	"bufio"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/tapwatch/tapwatch/probe/capture"
+	"github.com/tapwatch/tapwatch/probe/decode"
+	"github.com/tapwatch/tapwatch/probe/dpi"
+	"github.com/tapwatch/tapwatch/proto/flow"
+)
+
+const captures = "../../../shared/captures"
+
+// conn is one connection as a minimal meter sees it: all its segments.
+type conn struct {
+	key     tuple
+	rec     flow.Record
+	st      *dpi.State
+	records []flow.Record
+}
+
+type tuple struct {
+	a, b  netip.AddrPort
+	proto uint8
+}
+
+func (c *conn) cut() {
+	r := c.rec
+	r.HTTPRequests, r.HTTPStatuses = slices.Clone(r.HTTPRequests), slices.Clone(r.HTTPStatuses)
+	r.DNSNames, r.DNSQTypes = slices.Clone(r.DNSNames), slices.Clone(r.DNSQTypes)
+	r.DNSRcodes, r.DNSAnswers = slices.Clone(r.DNSRcodes), slices.Clone(r.DNSAnswers)
+	c.records = append(c.records, r)
+}
+
+// inspectFile runs a capture through decode and dpi with a flow table that
+// splits connections at a SYN.
+func inspectFile(t testing.TB, path string, in *dpi.Inspector) []*conn {
+	src, err := capture.OpenFile(path, capture.FileOptions{})
+	if err != nil {
+		t.Logf("%s: %v", path, err)
+		return nil
+	}
+	defer src.Close()
+	type key struct {
+		a, b    flow.Addr
+		ap, bp  uint16
+		proto   uint8
+		tunnel  flow.Tunnel
+		id      uint32
+		flipped bool
+	}
+	var (
+		table = map[key]*conn{}
+		all   []*conn
+		dec   = decode.New(decode.DefaultConfig())
+		f     capture.Frame
+		p     decode.Packet
+	)
+	for {
+		if err := src.Next(&f); err != nil {
+			if !errors.Is(err, io.EOF) {
+				t.Logf("%s: %v", path, err)
+			}
+			break
+		}
+		if dec.Decode(&f, &p) != decode.OK {
+			continue
+		}
+		k := key{p.Src, p.Dst, p.SrcPort, p.DstPort, p.Protocol, p.Tunnel, p.TunnelID, false}
+		c, fromSrc := table[k], true
+		if c == nil {
+			k.a, k.b, k.ap, k.bp = p.Dst, p.Src, p.DstPort, p.SrcPort
+			c, fromSrc = table[k], false
+		}
+		fresh := c != nil && c.rec.SrcPayloadBytes > 0 && p.Protocol == 6 && p.Flags&(decode.SYN|decode.ACK) == decode.SYN
+		if c == nil || fresh {
+			c, fromSrc = &conn{}, p.Protocol != 6 || p.Flags&(decode.SYN|decode.ACK) != decode.SYN|decode.ACK
+			src, dst := netip.AddrPortFrom(p.Src.Netip(), p.SrcPort), netip.AddrPortFrom(p.Dst.Netip(), p.DstPort)
+			k = key{p.Src, p.Dst, p.SrcPort, p.DstPort, p.Protocol, p.Tunnel, p.TunnelID, false}
+			c.rec.SrcPort, c.rec.DstPort = p.SrcPort, p.DstPort
+			if !fromSrc {
+				src, dst = dst, src
+				k = key{p.Dst, p.Src, p.DstPort, p.SrcPort, p.Protocol, p.Tunnel, p.TunnelID, false}
+				c.rec.SrcPort, c.rec.DstPort = p.DstPort, p.SrcPort
+			}
+			c.key = tuple{src, dst, p.Protocol}
+			table[k] = c
+			all = append(all, c)
+		}
+		c.rec.SrcPayloadBytes += uint64(p.PayloadLen)
+		if p.PayloadLen == 0 || c.st.Done() {
+			continue
+		}
+		var full bool
+		if c.st, full = in.Inspect(c.st, &p, fromSrc, &c.rec); full {
+			c.cut()
+			in.Segment(c.st, &c.rec)
+		}
+	}
+	for _, c := range all {
+		in.Close(c.st, &c.rec)
+		c.cut()
+	}
+	return all
+}
+
+type oracle struct {
+	Flows []struct {
+		Proto    string
+		Stream   int
+		Src, Dst string
+		Sport    int
+		Dport    int
+	}
+	Counts map[string]int `json:"l7_counts"`
+	L7     map[string][]map[string]any
+}
+
+// tally counts agreement per field over all captures.
+type tally struct {
+	t     *testing.T
+	same  map[string]int
+	wrong []string
+}
+
+func (a *tally) check(file, field string, ok bool, format string, args ...any) {
+	if ok {
+		a.same[field]++
+		return
+	}
+	a.wrong = append(a.wrong, fmt.Sprintf("%s\t%s\t%s", file, field, fmt.Sprintf(format, args...)))
+}
+
+// report compares the disagreements with the list of those that were looked at.
+func (a *tally) report(list string) {
+	a.t.Helper()
+	known := map[string]bool{}
+	if f, err := os.Open(list); err == nil {
+		defer f.Close()
+		for sc := bufio.NewScanner(f); sc.Scan(); {
+			if line := sc.Text(); line != "" && line[0] != '#' {
+				known[line] = true
+			}
+		}
+	}
+	listed := 0
+	for _, w := range a.wrong {
+		if known[w] {
+			listed++
+			continue
+		}
+		a.t.Errorf("disagreement not in %s:\n%s", list, w)
+	}
+	for _, f := range slices.Sorted(maps.Keys(a.same)) {
+		a.t.Logf("%-16s %d agree", f, a.same[f])
+	}
+	a.t.Logf("%d disagree, all of them listed with a reason: %d", len(a.wrong), listed)
+}
+
+func text(v any) string { s, _ := v.(string); return s }
+
+// TestOracle compares with what tshark 4.0 says of the same captures.
+func TestOracle(t *testing.T) {
+	f, err := os.Open(filepath.Join(captures, "captures.tsv"))
+	if err != nil {
+		t.Skipf("no captures at %s: link the shared folder beside the repository to run this", captures)
+	}
+	defer f.Close()
+	a := &tally{t: t, same: map[string]int{}}
+	in := dpi.NewInspector(dpi.Config{})
+	for sc := bufio.NewScanner(f); sc.Scan(); {
+		cols := strings.Split(sc.Text(), "\t")
+		if cols[0] == "path" || strings.HasPrefix(cols[0], "bench/") {
+			continue
+		}
+		raw, err := os.ReadFile(filepath.Join(captures, "oracle", cols[0]+".json"))
+		if err != nil {
+			continue
+		}
+		var o oracle
+		if err := json.Unmarshal(raw, &o); err != nil {
+			t.Fatal(err)
+		}
+		compare(a, cols[0], &o, inspectFile(t, filepath.Join(captures, cols[0]), in))
+	}
+	if len(a.same) == 0 {
+		t.Error("nothing was compared")
+	}
+	if n := in.Stats().BufferBytes; n != 0 {
+		t.Errorf("%d octets of buffers were not given back", n)
+	}
+	a.report("testdata/oracle-disagreements.tsv")
+}
+
+func compare(a *tally, file string, o *oracle, got []*conn) {
+	stream := map[string]tuple{}
+	for _, f := range o.Flows {
+		src, err1 := netip.ParseAddr(f.Src)
+		dst, err2 := netip.ParseAddr(f.Dst)
+		if err1 == nil && err2 == nil {
+			proto := map[string]uint8{"tcp": 6, "udp": 17}[f.Proto]
+			stream[fmt.Sprintf("%s/%d", f.Proto, f.Stream)] = tuple{netip.AddrPortFrom(src, uint16(f.Sport)), netip.AddrPortFrom(dst, uint16(f.Dport)), proto}
+		}
+	}
+	// has looks for a connection of the stream whose records fulfil ok.
+	has := func(id any, ok func(*flow.Record) bool) (string, bool) {
+		k, known := stream[text(id)]
+		for _, c := range got {
+			if known && c.key != k && c.key != (tuple{k.b, k.a, k.proto}) {
+				continue
+			}
+			for i := range c.records {
+				if ok(&c.records[i]) {
+					return "", true
+				}
+			}
+		}
+		return fmt.Sprint(id), false
+	}
+	greeted := map[string]bool{}
+	for _, e := range o.L7["tls_client_hello"] {
+		if id := text(e["flow"]); greeted[id] {
+			continue // a second hello, after HelloRetryRequest: the first one counts
+		} else {
+			greeted[id] = true
+		}
+		where, ok := has(e["flow"], func(r *flow.Record) bool { return r.TLSSNI == text(e["sni"]) && r.JA3 == text(e["ja3"]) && r.JA4 != "" })
+		a.check(file, "sni+ja3", ok, "%s %s %s", where, e["sni"], e["ja3"])
+		if alpn := text(e["alpn"]); alpn != "" {
+			where, ok = has(e["flow"], func(r *flow.Record) bool { return strings.Contains(","+r.TLSALPN+",", ","+alpn+",") })
+			a.check(file, "alpn", ok, "%s %s", where, alpn)
+		}
+	}
+	for _, e := range o.L7["tls_server_hello"] {
+		where, ok := has(e["flow"], func(r *flow.Record) bool { return r.JA3S == text(e["ja3s"]) && r.TLSCipher != 0 })
+		a.check(file, "ja3s", ok, "%s %s", where, e["ja3s"])
+	}
+	for _, e := range o.L7["quic"] {
+		for v := range strings.SplitSeq(text(e["version"]), ",") {
+			n, err := strconv.ParseUint(v, 0, 32)
+			if err != nil || n == 0 {
+				continue
+			}
+			where, ok := has(e["flow"], func(r *flow.Record) bool { return uint64(r.QUICVersion) == n && r.App == "quic" })
+			a.check(file, "quic version", ok, "%s %s", where, v)
+		}
+	}
+	for _, e := range o.L7["ssh"] {
+		for field, value := range map[string]func(*flow.Record) [2]string{
+			"banner": func(r *flow.Record) [2]string { return [2]string{r.SSHClient, r.SSHServer} },
+			"hassh":  func(r *flow.Record) [2]string { return [2]string{r.HASSH, r.HASSH} },
+			"hassh_server": func(r *flow.Record) [2]string {
+				return [2]string{r.HASSHServer, r.HASSHServer}
+			},
+		} {
+			if want := text(e[field]); want != "" {
+				where, ok := has(e["flow"], func(r *flow.Record) bool { v := value(r); return v[0] == want || v[1] == want })
+				a.check(file, "ssh "+field, ok, "%s %s", where, want)
+			}
+		}
+	}
+	compareLists(a, file, o, got)
+}
+
+// compareLists compares HTTP and DNS as multisets over the whole capture.
+func compareLists(a *tally, file string, o *oracle, got []*conn) {
+	requests, statuses, names, rcodes := map[string]int{}, map[string]int{}, map[string]int{}, map[string]int{}
+	for _, c := range got {
+		for _, r := range c.records {
+			for _, q := range r.HTTPRequests {
+				requests[q]++
+			}
+			for _, s := range r.HTTPStatuses {
+				statuses[strconv.Itoa(int(s))]++
+			}
+			for i, n := range r.DNSNames {
+				n = fold(n)
+				names[fmt.Sprint(n, " ", r.DNSQTypes[i])]++
+				if r.DNSRcodes[i] != 65535 {
+					rcodes[fmt.Sprint(n, " ", r.DNSQTypes[i], " ", r.DNSRcodes[i])]++
+				}
+			}
+		}
+	}
+	take := func(field string, m map[string]int, k string, e map[string]any) {
+		if text(e["flow"]) == "" || strings.HasPrefix(field, "http") && strings.HasPrefix(text(e["flow"]), "udp") {
+			return // quoted in an ICMP error; SSDP
+		}
+		m[k]--
+		a.check(file, field, m[k] >= 0, "%s %s", e["flow"], k)
+	}
+	for _, e := range o.L7["http"] {
+		if m := text(e["method"]); m != "" {
+			host, uri := text(e["host"]), text(e["uri"])
+			if _, rest, ok := strings.Cut(uri, "://"); ok && len(uri)-len(rest) < 9 {
+				uri, host = rest, ""
+			}
+			if uri == "*" {
+				uri = "/*"
+			}
+			if m == "CONNECT" {
+				host = ""
+			}
+			take("http request", requests, m+" "+host+uri, e)
+		}
+		if s := text(e["status"]); s != "" {
+			take("http status", statuses, s, e)
+		}
+	}
+	for _, e := range o.L7["dns"] {
+		qname, response := text(e["qname"]), text(e["response"]) == "1" || text(e["response"]) == "True"
+		for i, n := range strings.Split(qname, ",") {
+			qtype := strings.Split(text(e["qtype"]), ",")
+			n = fold(n)
+			switch {
+			case n == "" || i >= len(qtype):
+			case n == "<Root>":
+				n = ""
+				fallthrough
+			case !response:
+				if !response {
+					take("dns query", names, n+" "+qtype[i], e)
+				}
+			default:
+				take("dns rcode", rcodes, n+" "+qtype[i]+" "+text(e["rcode"]), e)
+			}
+		}
+	}
+}
+
+var escaped = regexp.MustCompile(`\\([0-9]{3}|.)`)
+
+// fold makes names comparable: tshark prints raw octets, and its output lost
+// those that are not UTF-8, so every run beyond ASCII becomes one "?".
+func fold(name string) string {
+	name = escaped.ReplaceAllStringFunc(name, func(e string) string {
+		if n, err := strconv.Atoi(e[1:]); err == nil && len(e) == 4 {
+			return string([]byte{byte(n)})
+		}
+		return e[1:]
+	})
+	var out []byte
+	for _, c := range []byte(name) {
+		if c >= 0x80 {
+			c = '?'
+			if len(out) > 0 && out[len(out)-1] == '?' {
+				continue
+			}
+		}
+		out = append(out, c)
+	}
+	return string(out)
+}
+
+var (
+	ndpiFlow  = regexp.MustCompile(`^\s+\d+\s+(TCP|UDP) (\S+) <?-> (\S+) `)
+	ndpiField = regexp.MustCompile(`\[(Hostname/SNI|JA4|JA3C|JA3S): ([^\]]*)\]`)
+)
+
+// TestNDPI compares with the flow lines of ndpiReader.
+func TestNDPI(t *testing.T) {
+	files, _ := filepath.Glob(filepath.Join(captures, "ndpi/expected/*.out"))
+	if len(files) == 0 {
+		t.Skipf("no captures at %s: link the shared folder beside the repository to run this", captures)
+	}
+	a := &tally{t: t, same: map[string]int{}}
+	in := dpi.NewInspector(dpi.Config{})
+	for _, f := range files {
+		name := strings.TrimSuffix(filepath.Base(f), ".out")
+		got := inspectFile(t, filepath.Join(captures, "ndpi", name), in)
+		raw, err := os.ReadFile(f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for line := range strings.Lines(string(raw)) {
+			m := ndpiFlow.FindStringSubmatch(line)
+			if m == nil || !strings.Contains(line, "[JA4: ") && !strings.Contains(line, "/HTTP") {
+				continue
+			}
+			src, _ := netip.ParseAddrPort(m[2])
+			dst, _ := netip.ParseAddrPort(m[3])
+			for _, kv := range ndpiField.FindAllStringSubmatch(line, -1) {
+				if kv[1] == "Hostname/SNI" && !strings.Contains(line, "[JA4: ") {
+					continue
+				}
+				ok := slices.ContainsFunc(got, func(c *conn) bool {
+					if !(c.key.a == src && c.key.b == dst || c.key.a == dst && c.key.b == src) {
+						return false
+					}
+					r := c.records[0]
+					return map[string]string{"Hostname/SNI": strings.ToLower(r.TLSSNI), "JA4": r.JA4, "JA3C": r.JA3, "JA3S": r.JA3S}[kv[1]] == kv[2]
+				})
+				a.check(name, kv[1], ok, "%s %s %s", m[2], m[3], kv[2])
+			}
+		}
+	}
+	a.report("testdata/ndpi-disagreements.tsv")
+}
+
+// TestJA4 compares with the results of the authors' implementations: what two
+// of them say of a flow must be what we say.
+func TestJA4(t *testing.T) {
+	files, _ := filepath.Glob(filepath.Join(captures, "ja4/expected/rust/*.snap"))
+	if len(files) == 0 {
+		t.Skipf("no captures at %s: link the shared folder beside the repository to run this", captures)
+	}
+	a := &tally{t: t, same: map[string]int{}}
+	in := dpi.NewInspector(dpi.Config{})
+	for _, f := range files {
+		name := strings.TrimSuffix(filepath.Base(f), ".snap")
+		got := inspectFile(t, filepath.Join(captures, "ja4", name), in)
+		said := map[string]map[string]int{} // ports -> fingerprint -> implementations
+		say := func(sport, dport, ja4 string) {
+			k := sport + ">" + dport
+			if said[k] == nil {
+				said[k] = map[string]int{}
+			}
+			said[k][ja4]++
+		}
+		raw, err := os.ReadFile(f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var sport, dport string
+		for line := range strings.Lines(string(raw)) {
+			key, value, _ := strings.Cut(strings.TrimSpace(strings.TrimPrefix(strings.TrimSpace(line), "- ")), ": ")
+			switch key {
+			case "src_port":
+				sport = value
+			case "dst_port":
+				dport = value
+			case "ja4":
+				say(sport, dport, value)
+			}
+		}
+		if raw, err = os.ReadFile(filepath.Join(captures, "ja4/expected/python", name+".json")); err != nil {
+			t.Fatal(err)
+		}
+		var list []map[string]any
+		if err := json.Unmarshal(raw, &list); err != nil {
+			t.Logf("%s: %v", name, err)
+		}
+		for _, e := range list {
+			if v := text(e["JA4.1"]); v != "" {
+				say(text(e["srcport"]), text(e["dstport"]), v)
+			}
+		}
+		for ports, values := range said {
+			for v, n := range values {
+				if n < 2 {
+					continue
+				}
+				ok := slices.ContainsFunc(got, func(c *conn) bool {
+					return fmt.Sprintf("%d>%d", c.key.a.Port(), c.key.b.Port()) == ports && c.records[0].JA4 == v
+				})
+				a.check(name, "ja4", ok, "%s %s", ports, v)
+			}
+		}
+	}
+	if a.same["ja4"] == 0 {
+		t.Error("nothing was compared")
+	}
+	a.report("testdata/ja4-disagreements.tsv")
+}
