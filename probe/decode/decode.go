@@ -76,6 +76,7 @@ const (
 	etherMPLSUp     = 0x8848
 	etherPPP        = 0x880b
 	etherPPPoE      = 0x8864
+	etherFabricPath = 0x8903 // Cisco
 	etherERSPAN     = 0x88be
 	etherERSPAN3    = 0x22eb
 	etherMaxLength  = 1500 // smaller values are the length of an 802.3 frame
@@ -123,6 +124,13 @@ func (d *Decoder) ether(et uint16, l *layer, p *Packet) Verdict {
 			return d.pppoe(l, p)
 		case etherPPP:
 			return d.ppp(l, p)
+		case etherFabricPath: // two octets of tag, then the frame
+			if len(l.b) < 2 {
+				return short(2, l.wire)
+			}
+			l.skip(2)
+			l.depth--
+			return d.ethernet(l, p)
 		case etherTEB:
 			l.depth--
 			return d.ethernet(l, p)

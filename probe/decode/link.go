@@ -76,7 +76,7 @@ func (d *Decoder) loopback(l *layer, p *Packet) Verdict {
 	case 10, 23, 24, 28, 30: // AF_INET6 of Linux, Windows, NetBSD, FreeBSD, Darwin
 		return d.ipv6(l, p)
 	}
-	return NonIP
+	return d.raw(l, p) // numbers of rarer systems: the packet's own version decides
 }
 
 // PPP protocol numbers (IANA).

@@ -87,7 +87,7 @@ func (d *Decoder) gre(l *layer, p *Packet) bool {
 		if flags&0x80 != 0 { // acknowledgement number
 			n += 4
 		}
-		key &= 0xffff // the call; the other half is a length (RFC 2637 section 4.1)
+		key = 0 // a length, and a call number that differs by direction (RFC 2637 section 4.1)
 	}
 	if len(l.b) < n {
 		return false

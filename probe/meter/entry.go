@@ -37,7 +37,7 @@ type entry struct {
 	start, end int64 // segment: first and last packet, ns
 	first      int64 // connection: first packet, ns
 	synTime    int64 // last SYN of the initiator, 0 none
-	synAckTime int64 // first SYN-ACK, 0 none
+	synAckTime int64 // last SYN-ACK before its ACK, 0 none
 	dstRTT     uint32
 	srcRTT     uint32
 	response   uint32

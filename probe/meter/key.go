@@ -25,26 +25,23 @@ func makeKey(k *key, p *decode.Packet, vlan bool) int {
 	s0, s1 := le.Uint64(p.Src[:8]), le.Uint64(p.Src[8:])
 	d0, d1 := le.Uint64(p.Dst[:8]), le.Uint64(p.Dst[8:])
 	sp, dp := uint64(p.SrcPort), uint64(p.DstPort)
-	last := uint64(p.TunnelID)<<32 | uint64(p.ICMPID)<<16 | uint64(p.Protocol)<<8 | uint64(p.Tunnel)<<1
-	swap := s0 > d0 || s0 == d0 && (s1 > d1 || s1 == d1 && sp > dp)
+	last := uint64(p.ICMPID)<<16 | uint64(p.Protocol)<<8 | uint64(p.Tunnel)<<1
+	switch p.Tunnel {
+	case flow.TunnelMPLS, flow.TunnelGTPU: // each direction has its own label or TEID
+	default:
+		last |= uint64(p.TunnelID) << 32
+	}
 	if p.Protocol == flow.ProtoICMP || p.Protocol == flow.ProtoICMPv6 {
-		reply, request, pair := flow.ICMPReply(p.Protocol, uint8(p.SrcPort))
-		switch {
-		case !pair:
+		// As in the Community ID: each side has the type of its own message;
+		// codes are left out, an answer's may differ.
+		reply, _, pair := flow.ICMPReply(p.Protocol, uint8(p.SrcPort))
+		if !pair {
 			last |= oneWay
-			swap = false
-		case request:
-			dp = 0 // the answer's code may differ
-		default:
-			sp, dp = uint64(reply), 0 // ICMPReply of an answer is its request
-		}
-		if pair {
-			swap = s0 > d0 || s0 == d0 && s1 > d1
-			if swap {
-				sp, dp = dp, sp // the type belongs to no side: keep its place
-			}
+		} else {
+			dp = uint64(reply)
 		}
 	}
+	swap := last&oneWay == 0 && (s0 > d0 || s0 == d0 && (s1 > d1 || s1 == d1 && sp > dp))
 	word4 := uint64(0)
 	if vlan {
 		word4 = uint64(p.VLAN)<<16 | uint64(p.VLANInner)

@@ -23,10 +23,21 @@ const (
 
 func (s *stream) reset(next uint32) { s.next, s.n = next, 0 }
 
-// control takes a SYN or FIN that ends at end.
-func (s *stream) control(end uint32) {
+// control takes the octet that a SYN or FIN occupies.
+func (s *stream) control(seq, end uint32) {
 	if int32(end-s.next) > 0 {
+		s.jump(seq)
 		s.next = end
+	}
+}
+
+// jump notes that what comes next is at seq.
+func (s *stream) jump(seq uint32) {
+	switch ahead := int32(seq - s.next); {
+	case ahead >= largeJump: // another stream, or nonsense
+		s.n = 0
+	case ahead > 0:
+		s.leave(s.next, seq)
 	}
 }
 
@@ -39,11 +50,7 @@ func (s *stream) data(seq, n uint32) dataKind {
 		s.next = end
 		return newData
 	case ahead > 0:
-		if ahead < largeJump {
-			s.leave(s.next, seq)
-		} else {
-			s.n = 0 // another stream, or nonsense
-		}
+		s.jump(seq)
 		s.next = end
 		return newData
 	}

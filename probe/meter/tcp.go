@@ -99,7 +99,7 @@ func (e *entry) reused(p *decode.Packet) bool {
 	if !orig.first && !resp.first { // nothing of TCP seen yet: later fragments, cut headers
 		return false
 	}
-	if orig.didClose && resp.didClose {
+	if orig.didClose || resp.didClose {
 		return true
 	}
 	if p.Seq == s.start {
@@ -169,7 +169,7 @@ func (e *entry) tcp(from int, p *decode.Packet) {
 			e.side[from].outOfOrder++
 		}
 	} else if p.Flags&(flagSYN|flagFIN) != 0 && !underflow {
-		s.stream.control(end)
+		s.stream.control(end-1, end)
 	}
 	s.first = true
 	if closing && !s.didClose {
@@ -279,11 +279,11 @@ func (e *entry) handshake(from int, p *decode.Packet) {
 		}
 		return
 	}
-	if uint8(from) == e.initiator || e.synAckTime != 0 {
+	if uint8(from) == e.initiator || e.srcRTT != 0 {
 		return
 	}
-	e.synAckTime = p.Time
-	if e.synTime != 0 && p.Ack == e.side[e.initiator].tcp.start+1 {
+	e.synAckTime = p.Time // a repeated one is what the next ACK answers
+	if e.dstRTT == 0 && e.synTime != 0 && p.Ack == e.side[e.initiator].tcp.start+1 {
 		e.dstRTT = micros(p.Time - e.synTime)
 	}
 }
