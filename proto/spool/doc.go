@@ -13,7 +13,8 @@
 // header of fixed size with its own CRC, then the payload. Identity, totals and running sums stand in the header, so
 // a damaged payload is still declared exactly, and a damaged header can be told from its neighbours. The word after
 // the header CRC is the acknowledgement, written in place: so a full disk never prevents it. Nothing is ever
-// appended to a segment of an earlier run. `state` has two slots of fixed size, allocated at the start and written in
+// appended to a segment of an earlier run. The extension names the format: a later one takes another, so that an older
+// release leaves alone what it cannot read. `state` has two slots of fixed size, allocated at the start and written in
 // turn: drops can be recorded on a full disk.
 //
 // # What a crash may do

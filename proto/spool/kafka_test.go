@@ -2,7 +2,6 @@ package spool
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -11,138 +10,17 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
-	"sync/atomic"
 	"testing"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
 	"github.com/segmentio/kafka-go"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-const topic = "flows.test"
-
-func cluster(t *testing.T, opts ...kfake.Opt) *kfake.Cluster {
-	t.Helper()
-	c, err := kfake.NewCluster(append([]kfake.Opt{kfake.NumBrokers(1), kfake.SeedTopics(3, topic)}, opts...)...)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(c.Close)
-	return c
-}
-
-// stored reads every partition to its end.
-func stored(t *testing.T, brokers []string, topic string, partitions int) (out [][]kafka.Message) {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
-	defer cancel()
-	for p := range partitions {
-		l, err := kafka.DialLeader(ctx, "tcp", brokers[0], topic, p)
-		if err != nil {
-			t.Fatal(err)
-		}
-		first, last, err := l.ReadOffsets()
-		l.Close()
-		if err != nil {
-			t.Fatal(err)
-		}
-		r := kafka.NewReader(kafka.ReaderConfig{Brokers: brokers, Topic: topic, Partition: p, MaxWait: 100 * time.Millisecond, MaxBytes: 8 << 20})
-		r.SetOffset(first)
-		var msgs []kafka.Message
-		for first < last {
-			m, err := r.ReadMessage(ctx)
-			if err != nil {
-				t.Fatal(err)
-			}
-			first = m.Offset + 1
-			msgs = append(msgs, m)
-		}
-		r.Close()
-		out = append(out, msgs)
-	}
-	return out
-}
-
-// checkStored: every record of (epoch, worker 0..2) up to n is there once, unaltered, in order and in its partition.
-func checkStored(t *testing.T, got [][]kafka.Message, epoch uint64, n int) {
-	t.Helper()
-	for p, msgs := range got {
-		doubles, altered, disorder := 0, 0, 0
-		next := uint64(0)
-		seen := map[uint64]bool{}
-		for _, m := range msgs {
-			seq := binary.BigEndian.Uint64(m.Value)
-			want := testRecord(epoch, uint32(p), seq)
-			if string(m.Value) != string(want.Value) || string(m.Key) != string(want.Key) {
-				altered++
-			}
-			if seen[seq] {
-				doubles++
-			} else if seq != next {
-				disorder++
-			}
-			seen[seq] = true
-			next = max(next, seq+1)
-		}
-		if doubles+altered+disorder > 0 || len(seen) != n {
-			t.Errorf("partition %d: %d of %d records, %d doubles, %d altered, %d out of order", p, len(seen), n, doubles, altered, disorder)
-		}
-	}
-}
-
-type run struct {
-	s    *Spool
-	reg  *prometheus.Registry
-	stop context.CancelFunc
-	done chan error
-}
-
-func start(t *testing.T, s *Spool, cfg PublisherConfig) *run {
-	t.Helper()
-	ctx, cancel := context.WithCancel(context.Background())
-	r := &run{s: s, reg: prometheus.NewRegistry(), stop: cancel, done: make(chan error, 1)}
-	cfg.Topic = topic
-	log := slog.New(slog.DiscardHandler)
-	if testing.Verbose() {
-		log = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelInfo}))
-	}
-	go func() { r.done <- Publish(ctx, s, cfg, log, r.reg) }()
-	return r
-}
-
-// finish waits until everything is sent, then ends the publisher.
-func (r *run) finish(t *testing.T) {
-	t.Helper()
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
-	late := time.After(60 * time.Second)
-	for r.s.Stats().Records > 0 {
-		select {
-		case <-tick.C:
-		case err := <-r.done:
-			t.Fatalf("publisher ended: %v", err)
-		case <-late:
-			t.Fatalf("%d records are still waiting", r.s.Stats().Records)
-		}
-	}
-	r.stop()
-	if err := <-r.done; err != nil {
-		t.Fatal(err)
-	}
-}
-
-func fill(t *testing.T, s *Spool, n int) {
-	for seq := range uint64(n) {
-		for w := range uint32(3) {
-			mustAppend(t, s, testRecord(s.Epoch(), w, seq))
-		}
-	}
-}
-
 func TestPublish(t *testing.T) {
+	t.Parallel()
 	c := cluster(t)
 	s := mustOpen(t, Config{Dir: t.TempDir()})
 	defer s.Close()
@@ -153,93 +31,6 @@ func TestPublish(t *testing.T) {
 	if n := metric(t, r.reg, "tapwatch_spool_published_records_total"); n != 600 {
 		t.Errorf("published_records_total is %d, want 600", n)
 	}
-}
-
-// proxy passes bytes to a broker and, when told, cuts the connection where the answer would come back: the request is applied, its
-// acknowledgement lost.
-func proxy(t *testing.T, to string, lose func() bool) (addr string, lost *atomic.Int64) {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { l.Close() })
-	lost = &atomic.Int64{}
-	go func() {
-		for {
-			in, err := l.Accept()
-			if err != nil {
-				return
-			}
-			out, err := net.Dial("tcp", to)
-			if err != nil {
-				in.Close()
-				continue
-			}
-			var produces atomic.Int64
-			go func() { // requests: size, api key, ...
-				defer out.Close()
-				b := make([]byte, 8<<20)
-				for {
-					n, ok := frame(in, b)
-					if !ok {
-						return
-					}
-					if binary.BigEndian.Uint16(b[4:]) == 0 {
-						produces.Add(1)
-					}
-					if _, err := out.Write(b[:n]); err != nil {
-						return
-					}
-				}
-			}()
-			go func() {
-				defer in.Close()
-				b := make([]byte, 8<<20)
-				for {
-					n, ok := frame(out, b)
-					if !ok {
-						return
-					}
-					if produces.Swap(0) > 0 && lose() {
-						lost.Add(1)
-						out.Close()
-						return
-					}
-					if _, err := in.Write(b[:n]); err != nil {
-						return
-					}
-				}
-			}()
-		}
-	}()
-	return l.Addr().String(), lost
-}
-
-// frame reads one message of the Kafka protocol: its size in 4 bytes, then as many.
-func frame(c net.Conn, b []byte) (int, bool) {
-	for n, want := 0, 4; ; {
-		m, err := c.Read(b[n:want])
-		if n += m; err != nil && n < want {
-			return 0, false
-		}
-		if n == 4 && want == 4 {
-			want += int(binary.BigEndian.Uint32(b))
-			if want > len(b) {
-				return 0, false
-			}
-		}
-		if n == want && n > 4 {
-			return n, true
-		}
-	}
-}
-
-// lossy is a transport that reaches the only broker through the proxy, whatever address the broker gives.
-func lossy(addr string) *kafka.Transport {
-	return &kafka.Transport{MetadataTTL: time.Second, Dial: func(ctx context.Context, network, _ string) (net.Conn, error) {
-		return (&net.Dialer{}).DialContext(ctx, network, addr)
-	}}
 }
 
 func lostAcks(t *testing.T, broker string, n int) *run {
@@ -263,9 +54,30 @@ func lostAcks(t *testing.T, broker string, n int) *run {
 }
 
 func TestLostAcknowledgements(t *testing.T) {
+	t.Parallel()
 	c := cluster(t)
-	r := lostAcks(t, c.ListenAddrs()[0], 200)
-	checkStored(t, stored(t, c.ListenAddrs(), topic, 3), r.s.Epoch(), 200)
+	r := lostAcks(t, c.ListenAddrs()[0], 100)
+	checkStored(t, stored(t, c.ListenAddrs(), topic, 3), r.s.Epoch(), 100)
+}
+
+// The same rig with a producer that is not idempotent must double: else TestLostAcknowledgements proves nothing.
+func TestLostAcknowledgementsWithoutIdempotence(t *testing.T) {
+	t.Parallel()
+	c := cluster(t)
+	n := 0
+	addr, lost := proxy(t, c.ListenAddrs()[0], func() bool { n++; return n%3 == 0 })
+	tr := lossy(addr)
+	defer tr.CloseIdleConnections()
+	p := newProducer(PublisherConfig{Brokers: []string{addr}, Transport: tr, Topic: topic, Timeout: 5 * time.Second}, slog.New(slog.DiscardHandler), newPublisherMetrics())
+	for seq := range uint64(15) {
+		p.lanes[0] = &lane{valid: true, who: identity{-1, -1, -1}}
+		if err := p.Produce(context.Background(), 0, []Record{testRecord(1, 0, seq)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := len(stored(t, c.ListenAddrs(), topic, 3)[0]); lost.Load() == 0 || got != 15+int(lost.Load()) {
+		t.Errorf("%d messages stored of 15, with %d acknowledgements lost", got, lost.Load())
+	}
 }
 
 func TestErrorsOfTheBroker(t *testing.T) {
@@ -306,6 +118,7 @@ func TestErrorsOfTheBroker(t *testing.T) {
 }
 
 func TestProducerIDNotReadyYet(t *testing.T) {
+	t.Parallel()
 	c := cluster(t)
 	h := c.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.InitProducerID}, TopLevel: true, Err: kerr.CoordinatorLoadInProgress, Count: 3})
 	s := mustOpen(t, Config{Dir: t.TempDir()})
@@ -319,6 +132,7 @@ func TestProducerIDNotReadyYet(t *testing.T) {
 }
 
 func TestMovedLeader(t *testing.T) {
+	t.Parallel()
 	c := cluster(t, kfake.NumBrokers(3))
 	s := mustOpen(t, Config{Dir: t.TempDir()})
 	defer s.Close()
@@ -338,6 +152,7 @@ func TestMovedLeader(t *testing.T) {
 }
 
 func TestBrokerRestarts(t *testing.T) {
+	t.Parallel()
 	dir, port := t.TempDir(), freePort(t)
 	opts := []kfake.Opt{kfake.NumBrokers(1), kfake.SeedTopics(3, topic), kfake.DataDir(dir), kfake.SyncWrites(), kfake.Ports(port)}
 	c, err := kfake.NewCluster(opts...)
@@ -365,20 +180,8 @@ func TestBrokerRestarts(t *testing.T) {
 	checkStored(t, stored(t, brokers, topic, 3), s.Epoch(), n)
 }
 
-// freePort is below the range from which the system takes ports for clients.
-func freePort(t *testing.T) int {
-	for range 50 {
-		p := 20000 + rand.IntN(12000)
-		if l, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(p))); err == nil {
-			l.Close()
-			return p
-		}
-	}
-	t.Fatal("no free port")
-	return 0
-}
-
 func TestTooLargeForKafkaIsMovedAside(t *testing.T) {
+	t.Parallel()
 	c := cluster(t, kfake.BrokerConfigs(map[string]string{"message.max.bytes": "20000"}))
 	dir := t.TempDir()
 	s := mustOpen(t, Config{Dir: dir})
@@ -411,6 +214,7 @@ func TestTooLargeForKafkaIsMovedAside(t *testing.T) {
 }
 
 func TestEndOfContext(t *testing.T) {
+	t.Parallel()
 	c := cluster(t)
 	s := mustOpen(t, Config{Dir: t.TempDir()})
 	defer s.Close()
@@ -439,6 +243,7 @@ func TestEndOfContext(t *testing.T) {
 }
 
 func TestProduceUnknownFate(t *testing.T) {
+	t.Parallel()
 	p := NewProducer(PublisherConfig{Brokers: []string{"127.0.0.1:1"}, Topic: topic, Timeout: 50 * time.Millisecond}, slog.New(slog.DiscardHandler))
 	defer p.Close()
 	ctx, cancel := context.WithTimeout(context.Background(), 200*time.Millisecond)
@@ -454,27 +259,38 @@ func TestRealKafka(t *testing.T) {
 	if addr == "" {
 		t.Skip("TAPWATCH_KAFKA is not set: not tested against a real Kafka")
 	}
-	client := &kafka.Client{Addr: kafka.TCP(addr), Timeout: 30 * time.Second}
-	config := []kafka.ConfigEntry{{ConfigName: "max.message.bytes", ConfigValue: "20000"}}
-	client.DeleteTopics(context.Background(), &kafka.DeleteTopicsRequest{Topics: []string{topic}})
-	for wait := time.Now().Add(30 * time.Second); ; {
-		r, err := client.CreateTopics(context.Background(), &kafka.CreateTopicsRequest{
-			Topics: []kafka.TopicConfig{{Topic: topic, NumPartitions: 3, ReplicationFactor: 1, ConfigEntries: config}}})
-		if err == nil && r.Errors[topic] == nil {
-			break
-		}
-		if time.Now().After(wait) {
-			t.Fatal(err, r.Errors)
-		}
-	}
+	recreate(t, addr, topic, []kafka.ConfigEntry{{ConfigName: "max.message.bytes", ConfigValue: "20000"}})
 	r := lostAcks(t, addr, 200)
-	fill2 := Record{Value: make([]byte, 30000), Meta: Meta{Epoch: r.s.Epoch(), Worker: 9, Seq: 1}}
-	mustAppend(t, r.s, fill2)
+	large := Record{Value: make([]byte, 30000), Meta: Meta{Epoch: r.s.Epoch(), Worker: 9, Seq: 1}}
+	mustAppend(t, r.s, large)
 	start(t, r.s, PublisherConfig{Brokers: []string{addr}}).finish(t)
 	checkStored(t, stored(t, []string{addr}, topic, 3), r.s.Epoch(), 200)
 	if d := r.s.Dropped(); len(d) != 1 || d[0].Reason != ReasonRejected {
 		t.Errorf("declared %+v", d)
 	}
+}
+
+// TestRealKafkaRestarts publishes for TAPWATCH_KAFKA_SECONDS while somebody kills and restarts the broker at TAPWATCH_KAFKA.
+func TestRealKafkaRestarts(t *testing.T) {
+	addr := os.Getenv("TAPWATCH_KAFKA")
+	seconds, _ := strconv.Atoi(os.Getenv("TAPWATCH_KAFKA_SECONDS"))
+	if addr == "" || seconds == 0 {
+		t.Skip("TAPWATCH_KAFKA and TAPWATCH_KAFKA_SECONDS are not set: no restarts of a real Kafka")
+	}
+	name := topic + ".restarts"
+	recreate(t, addr, name, nil)
+	s := mustOpen(t, Config{Dir: t.TempDir(), Sync: true})
+	defer s.Close()
+	r := startTopic(t, s, name, PublisherConfig{Brokers: []string{addr}, BatchBytes: 10_000, Timeout: 5 * time.Second})
+	n := 0
+	for end := time.Now().Add(time.Duration(seconds) * time.Second); time.Now().Before(end); n++ {
+		for w := range uint32(3) {
+			mustAppend(t, s, testRecord(s.Epoch(), w, uint64(n)))
+		}
+	}
+	r.finish(t)
+	checkStored(t, stored(t, []string{addr}, name, 3), s.Epoch(), n)
+	t.Logf("%d records, %d retries, %d new producer ids", 3*n, metric(t, r.reg, "tapwatch_spool_retries_total"), metric(t, r.reg, "tapwatch_spool_producer_resets_total"))
 }
 
 func TestPartitionFor(t *testing.T) {

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/segmentio/kafka-go"
+	"github.com/segmentio/kafka-go/protocol"
 )
 
 // ErrRejected wraps what Kafka says about a message that it will never take.
@@ -239,6 +240,8 @@ func errorLabel(err error) string {
 		return ke.Title()
 	case errors.Is(err, context.DeadlineExceeded):
 		return "timeout"
+	case errors.Is(err, protocol.ErrNoTopic), errors.Is(err, protocol.ErrNoPartition), errors.Is(err, protocol.ErrNoLeader):
+		return "no such partition"
 	}
 	return "connection"
 }
@@ -246,6 +249,9 @@ func errorLabel(err error) string {
 // hint is what an operator can do about err; empty: wait.
 func hint(err error) string {
 	var ke kafka.Error
+	if errors.Is(err, protocol.ErrNoTopic) || errors.Is(err, protocol.ErrNoPartition) {
+		return "create the topic, with as many partitions as it had before"
+	}
 	if !errors.As(err, &ke) {
 		return "is Kafka running, and reachable at the configured addresses?"
 	}

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 )
 
 // recover finds the segments, names what is damaged, and writes the new epoch.
@@ -114,6 +115,9 @@ func (s *Spool) list() ([]*segment, error) {
 	}
 	for _, n := range names {
 		id, salt, ok := parseName(n.Name())
+		if !ok && strings.HasPrefix(n.Name(), "seg-") {
+			s.log.Warn("spool has a segment this version does not know: it is left alone; the version that wrote it can send it", "segment", n.Name())
+		}
 		if !ok || !n.Type().IsRegular() {
 			continue
 		}
