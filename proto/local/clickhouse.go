@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -26,6 +25,10 @@ const (
 	// the server does not get as far as answering.
 	backoffMin = 50 * time.Millisecond
 	backoffMax = 2 * time.Second
+	// promptMark is in the library's prompt, which it shows once it should
+	// listen, and portGrace is how long after that it may still not be reached.
+	promptMark = ":)"
+	portGrace  = 2 * time.Second
 	// portAttempts is how often other ports are tried when somebody else took
 	// those we chose between the choice and the server's own listen.
 	portAttempts = 3
@@ -162,10 +165,7 @@ func start(ctx context.Context, cfg ClickHouseConfig, binary, library string, lo
 	ctx, cancel := context.WithTimeout(ctx, startLimit)
 	defer cancel()
 	if err := c.waitReady(ctx); err != nil {
-		c.end()
-		if line := c.out.line(); strings.Contains(line, "Address already in use") {
-			err = fmt.Errorf("start clickhouse on ports %d and %d: %w", cfg.TCPPort, cfg.HTTPPort, errPortTaken)
-		}
+		c.end() // so that nobody uses the files when we return
 		return nil, err
 	}
 	c.everReady.Store(true)
@@ -191,7 +191,7 @@ func (c *ClickHouse) setCommand(binary, library, file string) error {
 		"--log-level", "warning", // logger.level of the file is not heeded here
 		"--history_file", filepath.Join(c.cfg.Dir, "history"), // else in the user's home
 		"--disable_suggestion", // it would query the server at every start
-		// HTTP first: a native port that answers means that both do.
+		// HTTP first: the probe begins with the native port.
 		"--query", "SYSTEM START LISTEN HTTP; SYSTEM START LISTEN TCP",
 		"--interactive",
 	)
@@ -234,34 +234,40 @@ func (c *ClickHouse) Close() error {
 func (c *ClickHouse) end() {
 	c.mu.Lock()
 	c.stopping = true
-	close(c.stop)
-	p := c.proc
 	c.mu.Unlock()
-	if p != nil {
-		p.askToEnd()
+	close(c.stop)
+	// One that never was ready holds nobody's data.
+	force := time.NewTimer(0)
+	if c.everReady.Load() {
+		force.Reset(closeLimit)
 	}
-	force := time.AfterFunc(closeLimit, func() {
-		c.log.Warn("clickhouse did not end in time: killing it", "after", closeLimit)
-		c.mu.Lock()
-		defer c.mu.Unlock()
-		if c.proc != nil {
-			c.proc.kill()
+	defer force.Stop()
+	ask := time.NewTicker(500 * time.Millisecond)
+	defer ask.Stop()
+	for stopped := false; !stopped; {
+		c.onProcess((*process).askToEnd)
+		select {
+		case <-c.done:
+			stopped = true
+		case <-ask.C:
+		case <-force.C:
+			if c.everReady.Load() {
+				c.log.Warn("clickhouse did not end in time: killing it", "after", closeLimit)
+			}
+			c.onProcess((*process).kill)
 		}
-	})
-	<-c.done
-	force.Stop()
+	}
 	c.alive[0].Close()
 	c.alive[1].Close()
 }
 
-// listening reports whether anything accepts connections at addr.
-func listening(ctx context.Context, addr string) bool {
-	conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", addr)
-	if err != nil {
-		return false
+// onProcess calls f with the current child, if there is one.
+func (c *ClickHouse) onProcess(f func(*process)) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.proc != nil {
+		f(c.proc)
 	}
-	conn.Close()
-	return true
 }
 
 // kill ends a stopped process as well: SIGKILL cannot be held back by SIGSTOP.

@@ -120,6 +120,9 @@ func configXML(cfg ClickHouseConfig, instance string) []byte {
 	var x xmlWriter
 	x.open("clickhouse")
 	x.elem("path", filepath.Join(cfg.Dir, "data")+"/")
+	for _, name := range []string{"tmp_path", "user_files_path", "format_schema_path"} {
+		x.elem(name, filepath.Join(cfg.Dir, "data", strings.TrimSuffix(name, "_path"))+"/")
+	}
 	x.elem("listen_host", loopback)
 	x.elem("tcp_port", cfg.TCPPort)
 	x.elem("http_port", cfg.HTTPPort)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/url"
 	"os"
@@ -30,7 +31,8 @@ type process struct {
 // endOfInput is Ctrl-D.
 const endOfInput = 4
 
-// askToEnd asks for a clean end and does not wait for it.
+// askToEnd asks for a clean end and does not wait for it. It can be repeated:
+// a terminal forgets what was typed before the prompt took it over.
 func (p *process) askToEnd() {
 	if p.terminal == nil {
 		p.cmd.Process.Signal(syscall.SIGTERM)
@@ -169,23 +171,30 @@ func (c *ClickHouse) watchRestart(p *process, gone <-chan struct{}) {
 	case err == nil:
 		p.ready.Store(true)
 		c.log.Info("clickhouse is back", "pid", p.cmd.Process.Pid, "took", time.Since(began).Round(time.Millisecond))
-	case errors.Is(ctx.Err(), context.DeadlineExceeded):
+	case !errors.Is(ctx.Err(), context.Canceled):
 		c.log.Error("clickhouse does not become ready: killing it", "cause", err)
 		p.kill()
 	}
 }
 
 // waitReady returns nil when our own server answers on both ports and has its
-// database; an error when it died before, or ctx ended.
+// database; an error when it died before, cannot have its ports, or ctx ended.
 func (c *ClickHouse) waitReady(ctx context.Context) error {
 	tick := time.NewTicker(25 * time.Millisecond)
 	defer tick.Stop()
-	last := errors.New("nothing listens yet")
+	var listens time.Time // when the server thought that it does
 	for {
-		if listening(ctx, c.Addr()) {
-			if last = c.probe(ctx); last == nil {
-				return nil
-			}
+		began := time.Now()
+		if listens.IsZero() && c.out.contains(promptMark) {
+			listens = began
+		}
+		last := c.probe(ctx)
+		if last == nil {
+			return nil
+		}
+		// The library says nothing if it does not get a port.
+		if !listens.IsZero() && began.Sub(listens) > portGrace {
+			return fmt.Errorf("start clickhouse on ports %d and %d: %w: %w", c.cfg.TCPPort, c.cfg.HTTPPort, errPortTaken, last)
 		}
 		select {
 		case <-tick.C:
@@ -199,8 +208,14 @@ func (c *ClickHouse) waitReady(ctx context.Context) error {
 
 // probe asks both ports who answers, and makes the database.
 func (c *ClickHouse) probe(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
+	// Cheap, and the usual answer while it starts.
+	if conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", c.Addr()); err != nil {
+		return fmt.Errorf("probe clickhouse native port: %w", err)
+	} else {
+		conn.Close()
+	}
 	who := "SELECT getMacro('" + instanceMacro + "')"
 	got, err := c.httpQuery(ctx, who)
 	if err != nil {
@@ -212,7 +227,7 @@ func (c *ClickHouse) probe(ctx context.Context) error {
 	if _, err := c.httpQuery(ctx, "CREATE DATABASE IF NOT EXISTS "+Database+" ENGINE=Atomic"); err != nil {
 		return err
 	}
-	conn, err := clickhouse.Open(&clickhouse.Options{Addr: []string{c.Addr()}, MaxOpenConns: 1})
+	conn, err := clickhouse.Open(&clickhouse.Options{Addr: []string{c.Addr()}, MaxOpenConns: 1, DialTimeout: 2 * time.Second, ReadTimeout: 5 * time.Second})
 	if err != nil {
 		return fmt.Errorf("probe clickhouse native port %d: %w", c.cfg.TCPPort, err)
 	}

@@ -116,6 +116,70 @@ func TestClickHouseRestartsAfterKill(t *testing.T) {
 	}
 }
 
+func TestClickHouseWaitsForStolenPort(t *testing.T) {
+	for name, addr := range map[string]func(*ClickHouse) string{"native": (*ClickHouse).Addr, "HTTP": (*ClickHouse).HTTPAddr} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			c := startClickHouse(t, ClickHouseConfig{})
+			if err := syscall.Kill(c.PID(), syscall.SIGKILL); err != nil {
+				t.Fatal(err)
+			}
+			var thief net.Listener
+			waitFor(t, "port is free", 5*time.Second, func() (ok bool) {
+				var err error
+				thief, err = net.Listen("tcp4", addr(c))
+				return err == nil
+			})
+			defer thief.Close()
+			go func() {
+				for {
+					conn, err := thief.Accept()
+					if err != nil {
+						return
+					}
+					conn.Close()
+				}
+			}()
+			// The first that starts without its port is killed, not left half deaf.
+			waitFor(t, "second restart", 30*time.Second, func() bool { return c.Restarts() >= 2 })
+			thief.Close()
+			waitFor(t, "server is back", 30*time.Second, func() bool { return c.probe(t.Context()) == nil })
+		})
+	}
+}
+
+func TestClickHouseCloseWhileItRestarts(t *testing.T) {
+	c := startClickHouse(t, ClickHouseConfig{})
+	first := c.PID()
+	if err := syscall.Kill(first, syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	waitFor(t, "next process", 5*time.Second, func() bool { return c.PID() != 0 && c.PID() != first })
+	second, began := c.PID(), time.Now()
+	if err := c.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if took := time.Since(began); took > closeLimit/2 || !gone(second) {
+		t.Errorf("took %s, process gone: %v", took, gone(second))
+	}
+}
+
+func TestClickHouseStartCancelled(t *testing.T) {
+	needClickHouse(t)
+	before := runtime.NumGoroutine()
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+	defer cancel()
+	began, dir := time.Now(), t.TempDir()
+	if _, err := StartClickHouse(ctx, ClickHouseConfig{Dir: dir}, nil); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("got %v, want the context's error", err)
+	}
+	if took := time.Since(began); took > 5*time.Second {
+		t.Errorf("took %s", took)
+	}
+	waitFor(t, "goroutines end", 5*time.Second, func() bool { return runtime.NumGoroutine() <= before })
+	startClickHouse(t, ClickHouseConfig{Dir: dir})
+}
+
 func TestClickHouseSurvivesHostileClients(t *testing.T) {
 	c := startClickHouse(t, ClickHouseConfig{})
 	pid := c.PID()

@@ -304,6 +304,53 @@ func TestKafkaProcessKilled(t *testing.T) {
 	}
 }
 
+// A kill can leave half of a record batch at the end of the log.
+func TestKafkaTornWrite(t *testing.T) {
+	cfg := KafkaConfig{Dir: t.TempDir(), Topics: map[string]int32{"flows": 1}}
+	p, err := StartKafkaProcess(t.Context(), cfg, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
+	c := kafkaClient(t, p.Addr())
+	produce(t, c, "flows", 0, "first", "second")
+	produce(t, c, "flows", 0, "third")
+	if err := p.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	logs, err := filepath.Glob(filepath.Join(cfg.Dir, "data", "partitions", "*", "*.dat"))
+	if err != nil || len(logs) != 1 {
+		t.Fatalf("segments: %v, %v, want one", logs, err)
+	}
+	text, err := os.ReadFile(logs[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(logs[0], append(text, text[:len(text)/3]...), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for round := range 2 {
+		if err := p.Restart(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		c.Transport.(*kafka.Transport).CloseIdleConnections()
+		produce(t, c, "flows", 0, fmt.Sprintf("after %d", round))
+		if err := p.Kill(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := p.Restart(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if got, want := fmt.Sprint(readAll(t, p.Addr(), "flows", 0, 5)), "[first second third after 0 after 1]"; got != want {
+		t.Errorf("records (-got +want)\n-%s\n+%s", got, want)
+	}
+	c.Transport.(*kafka.Transport).CloseIdleConnections()
+	if first, next := offsets(t, c, "flows", 0); first != 0 || next != 5 {
+		t.Errorf("offsets: %d to %d, want 0 to 5", first, next)
+	}
+}
+
 func TestKafkaProcessRefused(t *testing.T) {
 	k, err := StartKafka(t.Context(), KafkaConfig{Dir: t.TempDir()}, nil)
 	if err != nil {

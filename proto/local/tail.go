@@ -1,6 +1,7 @@
 package local
 
 import (
+	"bytes"
 	"strings"
 	"sync"
 )
@@ -29,6 +30,13 @@ func (t *tail) reset() {
 	t.mu.Lock()
 	t.buf = t.buf[:0]
 	t.mu.Unlock()
+}
+
+// contains reports whether what is kept has the text.
+func (t *tail) contains(text string) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return bytes.Contains(t.buf, []byte(text))
 }
 
 // line is the last line that says something, on one line and bounded.
