@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"io/fs"
+	"math"
 	"math/rand/v2"
 	"net/netip"
 	"os"
@@ -67,9 +68,11 @@ func (c *calendar) label(packets []trace.Packet, family, technique, actor, victi
 	if actor != "" {
 		l.Actor = netip.MustParseAddr(actor)
 	}
-	first, last := packets[0].Time, packets[0].Time
+	first, last := int64(math.MaxInt64), int64(0)
 	for _, p := range packets {
-		first, last = min(first, p.Time), max(last, p.Time)
+		if _, ok := trace.Parse(p.Data); ok { // not the ARP before it
+			first, last = min(first, p.Time), max(last, p.Time)
+		}
 	}
 	l.Start, l.End = time.Unix(first/1e6, 0).UTC(), time.Unix((last+999999)/1e6, 0).UTC()
 	c.labels = append(c.labels, l)
@@ -139,15 +142,15 @@ func (c *calendar) business(sessions, backup []trace.Session) error {
 	pick := func(from []trace.Session) trace.Session { return from[c.random.IntN(len(from))] }
 	weights := []int{32, 22, 17, 13, 9, 7} // of sites, roughly Zipf
 	for _, host := range office {
-		for _, site := range sites {
-			if len(between(sessions, host, site.address, 443)) == 0 {
+		for _, site := range slices.Concat(sites, intranets) {
+			if len(between(sessions, host, site.address, 443))+len(between(sessions, host, site.address, 80)) == 0 {
 				return fmt.Errorf("place office sessions: none recorded of %s with %s: record the lab again", host, site.name)
 			}
 		}
 		for _, need := range []struct {
 			what string
 			port uint16
-		}{{"intranet", 80}, {"DNS", 53}, {"NTP", 123}} {
+		}{{"DNS", 53}, {"NTP", 123}} {
 			if len(between(sessions, host, "", need.port)) == 0 {
 				return fmt.Errorf("place office sessions: no %s recorded of %s: record the lab again", need.what, host)
 			}
@@ -160,27 +163,33 @@ func (c *calendar) business(sessions, backup []trace.Session) error {
 		workday := hour.Weekday() != time.Saturday && hour.Weekday() != time.Sunday
 		busy := workday && hour.Hour() >= 8 && hour.Hour() < 18
 		for _, host := range office {
-			n := 1
-			if busy {
-				n = 2 + c.random.IntN(3)
-			}
-			for range n {
-				at := hour.Add(time.Duration(c.random.IntN(3590)) * time.Second)
-				if c.random.IntN(100) < 35 {
-					for range 2 { // the A and the AAAA question
-						c.place(pick(between(sessions, host, "", 53)), at)
-					}
-				}
-				if c.random.IntN(100) < 45 {
-					c.place(pick(between(sessions, host, intranet, 80)), at.Add(time.Second))
-					continue
-				}
+			// A visit is a few connections to one place within minutes; at night it is a single one, to any place.
+			target, port := "", uint16(443)
+			if c.random.IntN(100) < 50 {
+				target, port = intranets[c.random.IntN(len(intranets))].address, 80
+			} else if busy {
 				dice, which := c.random.IntN(100), 0
 				for dice >= weights[which] {
 					dice -= weights[which]
 					which++
 				}
-				c.place(pick(between(sessions, host, sites[which].address, 443)), at.Add(time.Second))
+				target = sites[which].address
+			} else {
+				target = sites[c.random.IntN(len(sites))].address
+			}
+			n := 1
+			if busy {
+				n = 1 + c.random.IntN(3)
+			}
+			at := hour.Add(time.Duration(c.random.IntN(3000)) * time.Second)
+			if c.random.IntN(100) < 60 {
+				for range 2 { // the A and the AAAA question
+					c.place(pick(between(sessions, host, "", 53)), at)
+				}
+			}
+			for range n {
+				at = at.Add(time.Duration(1+c.random.IntN(120)) * time.Second)
+				c.place(pick(between(sessions, host, target, port)), at)
 			}
 			if admin := between(sessions, host, backupTarget, 22); busy && len(admin) > 0 && c.random.IntN(100) < 4 {
 				c.place(pick(admin), hour.Add(time.Duration(c.random.IntN(3590))*time.Second))
@@ -188,10 +197,14 @@ func (c *calendar) business(sessions, backup []trace.Session) error {
 		}
 	}
 	for _, host := range office {
-		// A memoryless poller: gaps are exponential, two hours in the mean.
+		// A poller without a rhythm: half of the gaps are exponential around 8 minutes, half around 5 hours.
 		at := calendarStart
 		for {
-			at = at.Add(time.Duration(c.random.ExpFloat64() * float64(2*time.Hour)))
+			mean := 8 * time.Minute
+			if c.random.IntN(2) == 0 {
+				mean = 5 * time.Hour
+			}
+			at = at.Add(time.Duration(c.random.ExpFloat64() * float64(mean)))
 			if !at.Before(calendarEnd) {
 				break
 			}
@@ -212,6 +225,26 @@ func (c *calendar) business(sessions, backup []trace.Session) error {
 	return nil
 }
 
+// alike returns the sessions with the commonest number of client packets. On a link without delay it is chance whether
+// an ACK travels alone or with data; on the internet the server's answer is always later than the ACK.
+func alike(sessions []trace.Session) []trace.Session {
+	groups := map[int][]trace.Session{}
+	best := 0
+	for _, s := range sessions {
+		n := 0
+		for _, p := range s.Packets {
+			if h, ok := trace.Parse(p.Data); ok && h.Src == s.Client {
+				n++
+			}
+		}
+		groups[n] = append(groups[n], s)
+		if len(groups[n]) > len(groups[best]) {
+			best = n
+		}
+	}
+	return groups[best]
+}
+
 // attacks places what the detectors must find into the last week.
 func (c *calendar) attacks(read map[string][]trace.Packet) error {
 	at := func(day, hour, minute int) time.Time {
@@ -221,9 +254,9 @@ func (c *calendar) attacks(read map[string][]trace.Packet) error {
 	c.label(c.move(read["sweep"], at(1, 14, 40)), "sweep", "T1018", sweeper, "10.20.200.0/24", 445, "nmap -sS of one port on 90 addresses")
 	c.label(c.move(read["flood"], at(4, 11, 2)), "flood", "T1498.001", "", "10.20.0.81", 8443, fmt.Sprintf("%d SYN/s for %d s from 381 spoofed sources", floodRate, floodSeconds))
 
-	check := whole(read["beacon"])
-	if len(check) < beaconRecords/2 {
-		return fmt.Errorf("place beacon: only %d connections recorded: record the lab again", len(check))
+	check := alike(whole(read["beacon"]))
+	if len(check) < beaconRecords/4 {
+		return fmt.Errorf("place beacon: only %d connections of the same shape recorded: record the lab again", len(check))
 	}
 	var all []trace.Packet
 	next, n := at(1, 18, 0), 0

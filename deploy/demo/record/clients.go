@@ -29,6 +29,11 @@ var sites = []site{
 	{"api.saas.test", "192.0.2.60"}, {"shop.test", "192.0.2.20"}, {"video.example", "192.0.2.40"},
 }
 
+// intranets are the company's own sites, over plain HTTP, all answered by one server.
+var intranets = []site{
+	{intranetName, intranet}, {"wiki.corp.test", "10.20.0.84"}, {"tickets.corp.test", "10.20.0.85"}, {"files.corp.test", "10.20.0.86"},
+}
+
 // office are the workstations with a life of their own.
 var office = []string{"10.20.1.11", "10.20.1.12", "10.20.1.13", "10.20.1.14", "10.20.1.15"}
 
@@ -36,7 +41,7 @@ const (
 	beaconName    = "update-check.example"
 	beaconTarget  = "203.0.113.50"
 	beaconHost    = "10.20.1.13"
-	beaconRecords = 16 // connections recorded; the calendar repeats them
+	beaconRecords = 32 // connections recorded; the calendar repeats them
 	uploadName    = "drop.example"
 	uploadTarget  = "198.51.100.77"
 	uploadHost    = "10.20.1.14"
@@ -121,7 +126,7 @@ func clientOffice(ctx context.Context, keys string) error {
 			if err != nil {
 				return fmt.Errorf("resolve %s: %w", site.name, err)
 			}
-			for range 3 {
+			for range 2 {
 				page := fmt.Sprintf("https://%s/inbox/%d?bytes=%d", site.name, random.IntN(1000), size(1500, 40000))
 				form := bytes.Repeat([]byte("field=value&"), size(10, 700))
 				if h == 0 || h == 3 {
@@ -152,13 +157,15 @@ func clientOffice(ctx context.Context, keys string) error {
 				}
 			}
 		}
-		for range 4 {
-			var args []string
-			for range 1 + random.IntN(3) {
-				args = append(args, fmt.Sprintf("http://%s/wiki/%d?bytes=%d", intranetName, random.IntN(500), size(800, 25000)), "-o", "/dev/null")
-			}
-			if err := curl(ctx, keys, host, intranetName, intranet, args...); err != nil {
-				return err
+		for range 2 {
+			for _, site := range intranets {
+				var args []string
+				for range 1 + random.IntN(3) {
+					args = append(args, fmt.Sprintf("http://%s/page/%d?bytes=%d", site.name, random.IntN(500), size(800, 25000)), "-o", "/dev/null")
+				}
+				if err := curl(ctx, keys, host, site.name, site.address, args...); err != nil {
+					return err
+				}
 			}
 			if err := askNTP(ctx, host); err != nil {
 				return err

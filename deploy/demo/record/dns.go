@@ -31,7 +31,7 @@ func zone() map[string][]record {
 		beaconName + ".":           {{dnsmessage.TypeA, "203.0.113.50"}},
 		"10.1.20.10.in-addr.arpa.": {{dnsmessage.TypePTR, "pc10.corp.test."}},
 	}
-	for _, site := range sites {
+	for _, site := range append(intranets[1:len(intranets):len(intranets)], sites...) {
 		z[site.name+"."] = []record{{dnsmessage.TypeA, site.address}}
 	}
 	// Too large for UDP without EDNS0, so that the client asks again over TCP.

@@ -31,6 +31,8 @@ const (
 	linkEthernet = 1
 	// maxFrame bounds one record: libpcap's MAXIMUM_SNAPLEN.
 	maxFrame = 262144
+	// maxKept bounds what Read holds in memory, so that no compressed file can fill it.
+	maxKept = 1 << 30
 )
 
 // ErrNotPcap is returned for input that does not begin with a pcap magic number.
@@ -69,6 +71,7 @@ func Read(r io.Reader) ([]Packet, error) {
 		return nil, fmt.Errorf("read capture header: link type %d: only Ethernet (1) is handled here", link)
 	}
 	var out []Packet
+	total := 0
 	for {
 		var rec [16]byte
 		if _, err := io.ReadFull(br, rec[:]); err == io.EOF {
@@ -79,6 +82,9 @@ func Read(r io.Reader) ([]Packet, error) {
 		kept, length := order.Uint32(rec[8:]), order.Uint32(rec[12:])
 		if kept > maxFrame || kept > length || length > 1<<24 {
 			return out, fmt.Errorf("read packet %d: lengths %d of %d octets are impossible", len(out)+1, kept, length)
+		}
+		if total += int(kept); total > maxKept {
+			return out, fmt.Errorf("read packet %d: more than %d octets: split the capture", len(out)+1, maxKept)
 		}
 		p := Packet{
 			Time:   int64(order.Uint32(rec[0:]))*1e6 + int64(order.Uint32(rec[4:]))/divide,
