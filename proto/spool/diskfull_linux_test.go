@@ -96,4 +96,3 @@ func TestDiskFull(t *testing.T) {
 	}
 	t.Logf("%d appended, %d kept, %d dropped in %d ranges", all.records, len(kept), counted.records, len(ranges))
 }
-
