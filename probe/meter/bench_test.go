@@ -1,0 +1,81 @@
+package meter
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/tapwatch/tapwatch/probe/capture"
+	"github.com/tapwatch/tapwatch/probe/decode"
+	"github.com/tapwatch/tapwatch/probe/dpi"
+	"github.com/tapwatch/tapwatch/proto/flow"
+)
+
+// benchFrames reads TAPWATCH_BENCH_PCAP (a capture made by
+// ../shared/bench/mixscale.go), or the small mix, into memory.
+func benchFrames(b testing.TB) []capture.Frame {
+	path := os.Getenv("TAPWATCH_BENCH_PCAP")
+	if path == "" {
+		path = filepath.Join(sharedCaptures(b), "bench/mix.pcap")
+	}
+	src, err := capture.OpenFile(path, capture.FileOptions{})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer src.Close()
+	var frames []capture.Frame
+	for {
+		var f capture.Frame
+		if src.Next(&f) != nil {
+			return frames
+		}
+		f.Data = bytes.Clone(f.Data)
+		frames = append(frames, f)
+	}
+}
+
+func cpuTime() time.Duration {
+	var u syscall.Rusage
+	if syscall.Getrusage(syscall.RUSAGE_SELF, &u) != nil {
+		return 0
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
+
+// BenchmarkPackets counts packets per second of CPU time through Decode alone,
+// Decode and Observe, and with inspection. One operation is one packet.
+func BenchmarkPackets(b *testing.B) {
+	frames := benchFrames(b)
+	for _, c := range []struct {
+		name           string
+		meter, inspect bool
+	}{{"decode", false, false}, {"meter", true, false}, {"inspect", true, true}} {
+		b.Run(c.name, func(b *testing.B) {
+			var in *dpi.Inspector
+			if c.inspect {
+				in = dpi.NewInspector(dpi.DefaultConfig())
+			}
+			dec := decode.New(decode.DefaultConfig())
+			records := 0
+			tbl := New(DefaultConfig(), in, func(*flow.Record) { records++ })
+			var p decode.Packet
+			b.ReportAllocs()
+			b.ResetTimer()
+			start := cpuTime()
+			for i := range b.N {
+				j := i % len(frames)
+				if j == 0 {
+					tbl.Flush(flow.EndForced)
+				}
+				if dec.Decode(&frames[j], &p) == decode.OK && c.meter {
+					tbl.Observe(&p)
+				}
+			}
+			b.ReportMetric(float64(b.N)/(cpuTime()-start).Seconds()/1e6, "Mpkt/cpu-s")
+			b.ReportMetric(float64(records)/float64(b.N), "records/op")
+		})
+	}
+}
