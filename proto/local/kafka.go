@@ -91,6 +91,10 @@ func StartKafka(ctx context.Context, cfg KafkaConfig, log *slog.Logger) (*Kafka,
 		return nil, err
 	}
 	began := time.Now()
+	if err := refreshProducers(filepath.Join(dir, "data")); err != nil {
+		lock.Close()
+		return nil, err
+	}
 	cluster, err := kfake.NewCluster(clusterOptions(cfg, filepath.Join(dir, "data"), port, partitions, log)...)
 	if err != nil {
 		lock.Close()
