@@ -299,6 +299,14 @@ func compareLists(a *tally, file string, o *oracle, got []*conn) {
 		if text(e["flow"]) == "" || strings.HasPrefix(field, "http") && strings.HasPrefix(text(e["flow"]), "udp") {
 			return // quoted in an ICMP error; SSDP
 		}
+		if len(k) >= 300 && m[k] == 0 { // the oracle holds 300 characters of a string
+			for long := range m {
+				if m[long] > 0 && strings.HasPrefix(long, k[:300]) {
+					k = long
+					break
+				}
+			}
+		}
 		m[k]--
 		a.check(file, field, m[k] >= 0, "%s %s", e["flow"], k)
 	}
@@ -311,10 +319,11 @@ func compareLists(a *tally, file string, o *oracle, got []*conn) {
 			if uri == "*" {
 				uri = "/*"
 			}
-			if m == "CONNECT" {
+			if m == "CONNECT" && !strings.HasPrefix(uri, "/") {
 				host = ""
 			}
-			take("http request", requests, m+" "+host+uri, e)
+			request := m + " " + host + uri
+			take("http request", requests, request[:min(len(request), flow.MaxString)], e)
 		}
 		if s := text(e["status"]); s != "" {
 			take("http status", statuses, s, e)

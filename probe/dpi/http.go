@@ -76,6 +76,9 @@ func looksRequest(b []byte) verdict {
 	if len(rest) == 0 {
 		return undecided
 	}
+	if rest[0] == '/' && knownMethod(b[:n]) { // also without a version: HTTP/0.9, and scanners
+		return yes
+	}
 	line, _, complete := bytes.Cut(rest[:min(len(rest), streamLimit)], []byte{'\n'})
 	if complete {
 		line = bytes.TrimSuffix(line, []byte{'\r'})
@@ -90,17 +93,21 @@ func looksRequest(b []byte) verdict {
 			return no
 		}
 	}
-	switch string(b[:n]) {
-	case "GET", "POST", "HEAD", "PUT", "DELETE", "PATCH", "TRACE", "PROPFIND", "PROPPATCH", "MKCOL", "COPY",
-		"MOVE", "LOCK", "UNLOCK", "REPORT", "SEARCH", "MERGE", "CHECKOUT":
-		if rest[0] == '/' || len(rest) >= 4 && bytes.EqualFold(rest[:4], []byte("http")) {
-			return yes
-		}
-		if rest[0] != 'h' && rest[0] != 'H' {
-			return no
-		}
+	if len(rest) >= 4 && bytes.EqualFold(rest[:4], []byte("http")) && knownMethod(b[:n]) {
+		return yes
 	}
 	return undecided
+}
+
+// knownMethod tells the methods in use: RFC 9110, WebDAV (RFC 4918), and what
+// proxies meet.
+func knownMethod(b []byte) bool {
+	switch string(b) {
+	case "GET", "POST", "HEAD", "PUT", "DELETE", "PATCH", "TRACE", "OPTIONS", "CONNECT", "PROPFIND", "PROPPATCH",
+		"MKCOL", "COPY", "MOVE", "LOCK", "UNLOCK", "REPORT", "SEARCH", "MERGE", "CHECKOUT":
+		return true
+	}
+	return false
 }
 
 // looksHTTP2 recognises the client's preface (RFC 9113, section 3.4). Nothing

@@ -98,7 +98,7 @@ func (in *Inspector) segment(st *State, d side, p *decode.Packet, rec *flow.Reco
 		in.drainBuffer(st, d, rec, p.Time)
 	default:
 		// Every round gives up one hole, so this ends.
-		if in.hole(st, d, rec, p.Time); !s.dead && !st.finished && st.kind != kindNone {
+		if in.hole(st, d, rec, p.Time); !s.dead && !st.finished {
 			in.segment(st, d, p, rec)
 		}
 		return
