@@ -50,6 +50,11 @@ func (e *entry) stepInactive(from int, s, r *endpoint, p *decode.Packet, length 
 		switch {
 		case fromOrig && ack:
 			s.set(synAckSent)
+		case fromOrig && r.state == established:
+			// The SYN-ACK came first and was known for one. (Zeek, which knows
+			// it by the service's port only, leaves this connection in OTH.)
+			s.set(established)
+			e.partial, e.guessed = false, false
 		case fromOrig:
 			s.set(synSent)
 		default:

@@ -76,21 +76,29 @@ func (t *Table) sweep() {
 }
 
 // victim returns the flow that is nearest to its timeout among the first few
-// found: unanswered and closed flows give way before established ones.
+// found: unanswered and closed flows give way before established ones. Flows
+// that have been active since they were put into their slot are moved to their
+// true one on the way.
 func (t *Table) victim() ref {
-	const look = 16
+	const look, maxMoved = 16, 256
 	w := &t.wheel
-	var best ref
+	var best, moved ref
 	var bestAt int64
-	seen := 0
-	for ; w.low < w.tick+wheelSlots; w.low++ {
+	seen, moves := 0, 0
+	for last := w.tick + wheelSlots - 1; w.low <= last; w.low++ {
 		for r := w.heads[w.low&(wheelSlots-1)]; r != 0; {
 			e := t.store.at(r)
 			next := e.wheelNext
 			at := e.touched + t.timeout(e)
-			if at>>tickShift+1 > w.low && w.low < w.tick+wheelSlots-1 { // it has been active since
+			if at>>tickShift+1 > w.low && w.low < last {
 				t.unschedule(e)
 				t.schedule(r, e)
+				moved = r
+				if moves++; moves >= maxMoved && best == 0 {
+					return moved
+				}
+				r = next
+				continue
 			}
 			if best == 0 || at < bestAt {
 				best, bestAt = r, at
@@ -104,7 +112,7 @@ func (t *Table) victim() ref {
 			return best
 		}
 	}
-	return best
+	return moved
 }
 
 func (t *Table) resetWheel() {
