@@ -83,7 +83,7 @@ var appSourceNames = []string{"", "dpi", "port", "guess"}
 func (a AppSource) String() string { return nameOf(appSourceNames, uint8(a)) }
 
 // Cut marks what did not fit into a record and was shortened.
-type Cut uint32
+type Cut = uint32
 
 const (
 	CutString  Cut = 1 << iota // a string longer than MaxString

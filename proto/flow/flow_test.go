@@ -179,7 +179,11 @@ func TestBlockHasEveryRow(t *testing.T) {
 		t.Fatalf("%d rows", k.Rows())
 	}
 	for i, name := range ColumnNames() {
-		if n := reflect.ValueOf(k.Values(i)).Len(); n != 4 {
+		v := reflect.ValueOf(k.Values(i))
+		if e := v.Type().Elem(); e.PkgPath() != "" {
+			t.Errorf("column %s is a slice of %s, which clickhouse-go does not know", name, e)
+		}
+		if n := v.Len(); n != 4 {
 			t.Errorf("column %s has %d values", name, n)
 		}
 	}
