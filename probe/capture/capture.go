@@ -4,8 +4,8 @@
 // In come pcap and pcapng files (plain, gzip or zstd, or standard input) and
 // AF_PACKET TPACKET_V3 rings. Out come Frames: the bytes as they were on the
 // wire, with the time and the original length, and the counts that tell what
-// was lost on the way. Frames are not copied: Frame.Data points into the mapped
-// file, the stream's buffer or the kernel's ring, is owned by the Source, and
+// was lost on the way. Frames are not copied: Frame.Data points into the file's
+// buffer or map or the kernel's ring, is owned by the Source, and
 // is valid until the next call of Next or Close. Nothing is allocated per frame.
 //
 // A Source belongs to one goroutine: Next, Stats and Close are called from it,

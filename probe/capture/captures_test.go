@@ -86,8 +86,8 @@ func drain(t testing.TB, src Source) (Stats, error) {
 func TestRecordedCaptures(t *testing.T) {
 	for _, c := range recordedCaptures(t) {
 		t.Run(strings.TrimPrefix(c.path, sharedDir+"/"), func(t *testing.T) {
-			for _, stream := range []bool{false, true} {
-				src, err := OpenFile(c.path, FileOptions{Stream: stream})
+			for _, mapped := range []bool{false, true} {
+				src, err := OpenFile(c.path, FileOptions{Map: mapped})
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -97,7 +97,7 @@ func TestRecordedCaptures(t *testing.T) {
 					t.Fatalf("ended with %v, %v", err, st.Truncation)
 				}
 				if st.Received != c.packets || st.ReceivedBytes != c.bytes {
-					t.Fatalf("stream %t: %d packets, %d bytes (want %d, %d)", stream, st.Received, st.ReceivedBytes, c.packets, c.bytes)
+					t.Fatalf("mapped %t: %d packets, %d bytes (want %d, %d)", mapped, st.Received, st.ReceivedBytes, c.packets, c.bytes)
 				}
 			}
 		})

@@ -149,8 +149,8 @@ func TestOpenErrors(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			path := writeFile(t, "f", c.data)
-			for _, stream := range []bool{false, true} {
-				_, err := OpenFile(path, FileOptions{Stream: stream})
+			for _, mapped := range []bool{false, true} {
+				_, err := OpenFile(path, FileOptions{Map: mapped})
 				if err == nil || c.is != nil && !errors.Is(err, c.is) || !strings.Contains(err.Error(), c.text) ||
 					!strings.HasPrefix(err.Error(), "open capture "+path+": ") || strings.Contains(err.Error(), "\n") {
 					t.Errorf("%v (want %v with %q)", err, c.is, c.text)
@@ -211,10 +211,10 @@ func TestBombs(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			for _, z := range [][]byte{b, gzipped(b), zstded(t, b)} {
 				path := writeFile(t, "f", z)
-				for _, stream := range []bool{false, true} {
+				for _, mapped := range []bool{false, true} {
 					var before, after runtime.MemStats
 					runtime.ReadMemStats(&before)
-					src, err := OpenFile(path, FileOptions{Stream: stream})
+					src, err := OpenFile(path, FileOptions{Map: mapped})
 					if err != nil {
 						t.Fatal(err)
 					}
@@ -270,8 +270,8 @@ func TestNoAllocation(t *testing.T) {
 		g.enhanced(0, uint64(i), 60, recs[i].data)
 	}
 	for name, b := range map[string][]byte{"pcap": pcapFile{binary.LittleEndian, magicMicro, 1, recs}.bytes(), "pcapng": g.Bytes()} {
-		for _, stream := range []bool{false, true} {
-			src, err := OpenFile(writeFile(t, "f", b), FileOptions{Stream: stream})
+		for _, mapped := range []bool{false, true} {
+			src, err := OpenFile(writeFile(t, "f", b), FileOptions{Map: mapped})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -281,7 +281,7 @@ func TestNoAllocation(t *testing.T) {
 					t.Fatal(err)
 				}
 			}); n != 0 {
-				t.Errorf("%s, stream %t: %v allocations per frame", name, stream, n)
+				t.Errorf("%s, mapped %t: %v allocations per frame", name, mapped, n)
 			}
 			src.Close()
 		}
@@ -299,7 +299,7 @@ func TestShrinks(t *testing.T) {
 		if err := os.WriteFile(path, pcapFile{binary.LittleEndian, magicMicro, 1, recs}.bytes(), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		src, err := OpenFile(path, FileOptions{})
+		src, err := OpenFile(path, FileOptions{Map: true})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -433,5 +433,45 @@ func TestPipe(t *testing.T) {
 	}
 	if err := s.Next(&f); err != io.EOF {
 		t.Fatalf("at the end: %v", err)
+	}
+}
+
+// TestStandardInput reads "-" from a file, from a pipe, and from a packed pipe.
+func TestStandardInput(t *testing.T) {
+	old := os.Stdin
+	defer func() { os.Stdin = old }()
+	read := func(in *os.File) {
+		t.Helper()
+		os.Stdin = in
+		src, err := OpenFile("-", FileOptions{Map: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer src.Close()
+		if n := len(frames(t, src)); n != 3 || src.Interfaces()[0] != "stdin" {
+			t.Errorf("%d frames (want 3) of %q", n, src.Interfaces())
+		}
+	}
+	f, err := os.Open(writeFile(t, "f", threePackets()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	read(f)
+	for _, b := range [][]byte{threePackets(), gzipped(threePackets())} {
+		r, w, err := os.Pipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer r.Close()
+		if _, err := w.Write(b); err != nil {
+			t.Fatal(err)
+		}
+		w.Close()
+		read(r)
+	}
+	os.Stdin = f
+	if _, err := OpenFile("-", FileOptions{}); err == nil || !strings.Contains(err.Error(), "standard input") {
+		t.Errorf("from a closed file: %v", err)
 	}
 }

@@ -257,6 +257,19 @@ func TestLiveFilter(t *testing.T) {
 	}
 }
 
+// TestKernelTakesPrograms attaches every rewritten program.
+func TestKernelTakesPrograms(t *testing.T) {
+	w := newWire(t)
+	for _, expr := range expressions() {
+		f := compiled(t, expr)
+		if p, ok := counting(f.Raw()); ok {
+			if err := setProgram(w.fd, p); err != nil {
+				t.Errorf("%q: %v", expr, err)
+			}
+		}
+	}
+}
+
 // TestLiveFanout: each frame reaches one worker, both directions the same.
 func TestLiveFanout(t *testing.T) {
 	w := newWire(t)

@@ -23,9 +23,11 @@ type FileOptions struct {
 	// pipe in which nothing moves; 0 means 100 ms. Regular and compressed
 	// files never time out.
 	BlockTime time.Duration
-	// Stream reads with read(2) into a bounded buffer instead of mapping the
-	// file: for file systems on which a map is slow or may fail.
-	Stream bool
+	// Map maps a plain, regular file into memory instead of reading it through
+	// a bounded buffer, which stays in the processor's cache. Measured on 650000
+	// packets of 550 bytes whose headers were looked at, a map costs 1.45 times
+	// the CPU (page faults and cache misses), and it needs Guard.
+	Map bool
 }
 
 // zstdWindow bounds what a zstd frame may ask for. Level 19 uses 8 MiB; only
@@ -69,8 +71,7 @@ func (s *fileSource) start(f *os.File, opt FileOptions) error {
 	if st.Mode().IsRegular() && st.Size() == 0 {
 		return fmt.Errorf("%w (0 bytes): whatever wrote it captured nothing or was stopped before its first flush", ErrEmptyFile)
 	}
-	plain := st.Mode().IsRegular() && s.path != "-" && !opt.Stream
-	if plain {
+	if opt.Map && st.Mode().IsRegular() && s.path != "-" {
 		var head [4]byte
 		if n, _ := f.ReadAt(head[:], 0); n == 4 && compression(head[:]) == "" {
 			if m, err := mapFile(f, st.Size()); err == nil {

@@ -11,7 +11,8 @@ import (
 // head and options around it.
 const streamMax = MaxFrame + 128<<10
 
-// streamStart is what a stream's buffer begins with. It grows only when bytes
+// streamStart is what a stream's buffer begins with; it fits into the second
+// level cache. It grows only when bytes
 // that have really arrived fill it, never because a length field says so.
 const streamStart = 256 << 10
 
