@@ -18,13 +18,13 @@ const parentPipe = 3
 // libraryResult is the beginning of `struct local_result_v2` of libchdb
 // (chdb.h), which query_stable_v2 returns; the library owns the strings.
 type libraryResult struct {
-	buf     *byte
-	bufLen  uintptr
-	vec     unsafe.Pointer
-	elapsed float64
-	rows    uint64
-	bytes   uint64
-	message *byte
+	_       *byte          // buf
+	_       uintptr        // len
+	_       unsafe.Pointer // _vec
+	_       float64        // elapsed
+	_       uint64         // rows_read
+	_       uint64         // bytes_read
+	message *byte          // error_message; nil after a clean end
 }
 
 // ClickHouseChild runs ClickHouse in this process until its end: args are the

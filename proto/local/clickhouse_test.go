@@ -19,6 +19,7 @@ import (
 )
 
 func TestClickHouseSettings(t *testing.T) {
+	t.Parallel()
 	c := startClickHouse(t, ClickHouseConfig{
 		Dir:       filepath.Join(t.TempDir(), "a <dir> & more"), // the configuration is XML
 		MaxMemory: 1 << 30,
@@ -117,6 +118,7 @@ func TestClickHouseRestartsAfterKill(t *testing.T) {
 }
 
 func TestClickHouseWaitsForStolenPort(t *testing.T) {
+	t.Parallel()
 	for name, addr := range map[string]func(*ClickHouse) string{"native": (*ClickHouse).Addr, "HTTP": (*ClickHouse).HTTPAddr} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -181,6 +183,7 @@ func TestClickHouseStartCancelled(t *testing.T) {
 }
 
 func TestClickHouseSurvivesHostileClients(t *testing.T) {
+	t.Parallel()
 	c := startClickHouse(t, ClickHouseConfig{})
 	pid := c.PID()
 	garbage := strings.Repeat("\xff\x00\x80garbage\r\n", 500)
@@ -215,6 +218,7 @@ func TestClickHouseSurvivesHostileClients(t *testing.T) {
 }
 
 func TestClickHouseRefusesSecondInstance(t *testing.T) {
+	t.Parallel()
 	c := startClickHouse(t, ClickHouseConfig{})
 	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond) // it would wait for a dying owner
 	defer cancel()
@@ -266,6 +270,7 @@ func TestClickHouseCloseLeavesNothing(t *testing.T) {
 }
 
 func TestClickHouseEndsWithParent(t *testing.T) {
+	t.Parallel()
 	needClickHouse(t)
 	exe, err := os.Executable()
 	if err != nil {
@@ -301,6 +306,7 @@ func TestClickHouseEndsWithParent(t *testing.T) {
 }
 
 func TestClickHouseKeepsSpaceFree(t *testing.T) {
+	t.Parallel()
 	c := startClickHouse(t, ClickHouseConfig{KeepFree: -1})
 	query(t, c, "CREATE TABLE tapwatch.full (n UInt32) ENGINE = MergeTree ORDER BY n")
 	query(t, c, "SYSTEM STOP MERGES tapwatch.full")

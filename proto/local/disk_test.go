@@ -13,6 +13,7 @@ import (
 // TestClickHouseOnFullDisk fills a small disk through the server and besides
 // it, and reads everything that was acknowledged.
 func TestClickHouseOnFullDisk(t *testing.T) {
+	t.Parallel()
 	needClickHouse(t)
 	disk := t.TempDir()
 	if err := unix.Mount("tapwatch", disk, "tmpfs", 0, "size=128m"); err != nil {
