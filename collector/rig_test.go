@@ -1,9 +1,14 @@
 package collector_test
 
 import (
+	"bufio"
 	"context"
 	"fmt"
+	"io"
+	"net"
+	"net/http"
 	"os"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -12,6 +17,8 @@ import (
 	kafkago "github.com/segmentio/kafka-go"
 
 	"github.com/tapwatch/tapwatch/collector"
+	"github.com/tapwatch/tapwatch/collector/consume"
+	"github.com/tapwatch/tapwatch/proto/flow"
 	"github.com/tapwatch/tapwatch/proto/kit/kafka"
 	"github.com/tapwatch/tapwatch/proto/local"
 	"github.com/tapwatch/tapwatch/proto/local/localtest"
@@ -151,4 +158,133 @@ func logLevel() string {
 		return level
 	}
 	return "error"
+}
+
+// serveMetrics gives the collector a port, and returns a function that adds up
+// all series of a metric; -1 means that it has none.
+func (r *rig) serveMetrics(cfg *collector.Config) func(metric string) float64 {
+	r.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		r.Fatal(err)
+	}
+	cfg.Ops.Listen = l.Addr().String()
+	l.Close()
+	return func(metric string) float64 {
+		r.Helper()
+		answer, err := http.Get("http://" + cfg.Ops.Listen + "/metrics")
+		if err != nil {
+			r.Fatal(err)
+		}
+		defer answer.Body.Close()
+		sum, found := 0.0, false
+		for s := bufio.NewScanner(answer.Body); s.Scan(); {
+			name, value, _ := strings.Cut(s.Text(), " ")
+			if name == metric || strings.HasPrefix(name, metric+"{") {
+				v, err := strconv.ParseFloat(value, 64)
+				if err != nil {
+					r.Fatal(err)
+				}
+				sum, found = sum+v, true
+			}
+		}
+		if !found {
+			return -1
+		}
+		return sum
+	}
+}
+
+// readiness is the body of /readyz.
+func (r *rig) readiness(cfg collector.Config) string {
+	r.Helper()
+	answer, err := http.Get("http://" + cfg.Ops.Listen + "/readyz")
+	if err != nil {
+		return err.Error()
+	}
+	defer answer.Body.Close()
+	body, err := io.ReadAll(answer.Body)
+	if err != nil {
+		r.Fatal(err)
+	}
+	return string(body)
+}
+
+// exactly compares what is stored with what was produced: each row once, with
+// its content, and the rollup with it.
+func (r *rig) exactly(sent ...[]byte) {
+	r.Helper()
+	reader := flow.NewReader()
+	var rows, bytes, hash, starts, payload uint64
+	var rec flow.Record
+	for _, value := range sent {
+		b, err := reader.Read(value)
+		if err != nil {
+			r.Fatal(err)
+		}
+		for i := range b.Len() {
+			b.Record(i, &rec)
+			rows++
+			bytes += rec.SrcBytes + rec.DstBytes
+			payload += rec.SrcPayloadBytes*uint64(rec.SrcPort) + rec.DstPayloadBytes*uint64(rec.DstPort)
+			starts += uint64(rec.Start)
+			hash += flow.CommunityHash(rec.SrcIP, rec.DstIP, rec.SrcPort, rec.DstPort, rec.Protocol) * rec.FlowID
+		}
+	}
+	r.until("SELECT sum(rows) FROM batches FINAL WHERE status = 'stored'", rows, 60*time.Second)
+	r.want("SELECT count() FROM flows", rows)
+	r.want("SELECT uniqExact(probe, epoch, worker, seq, row) FROM flows", rows)
+	r.want("SELECT sum(src_bytes + dst_bytes) FROM flows", bytes)
+	r.want("SELECT sum(src_payload_bytes * src_port + dst_payload_bytes * dst_port) FROM flows", payload)
+	r.want("SELECT sum(toUInt64(toUnixTimestamp64Nano(start))) FROM flows", starts)
+	r.want("SELECT sum(community_hash * flow_id) FROM flows", hash)
+	r.until("SELECT sum(segments) FROM flows_1m", rows, 30*time.Second)
+	r.want("SELECT sum(src_bytes + dst_bytes) FROM flows_1m", bytes)
+}
+
+// read returns the first n messages of a topic of one partition.
+func (r *rig) read(topic string, n int) (list []kafkago.Message) {
+	r.Helper()
+	reader := kafkago.NewReader(kafkago.ReaderConfig{Brokers: r.cfg.Kafka.Brokers, Topic: topic, MaxWait: 100 * time.Millisecond, ReadLagInterval: -1})
+	defer reader.Close()
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	for range n {
+		m, err := reader.ReadMessage(ctx)
+		if err != nil {
+			r.Fatal(err)
+		}
+		list = append(list, m)
+	}
+	return list
+}
+
+// letter puts a message into the dead-letter topic as if it had been refused.
+func (r *rig) letter(value []byte, reason string, offset int) {
+	r.Helper()
+	var headers []kafkago.Header
+	for k, v := range map[string]string{consume.HeaderReason: reason, consume.HeaderTopic: r.cfg.Topic,
+		consume.HeaderPartition: "0", consume.HeaderOffset: strconv.Itoa(offset)} {
+		headers = append(headers, kafkago.Header{Key: k, Value: []byte(v)})
+	}
+	r.produceRecord(r.cfg.DeadLetterTopic, kafkago.Record{Value: kafkago.NewBytes(value), Headers: headers, Time: time.Now()})
+}
+
+// produceAt produces to partition 0 with a time of the test's own.
+func (r *rig) produceAt(at time.Time, value []byte) {
+	r.Helper()
+	r.produceRecord(r.cfg.Topic, kafkago.Record{Value: kafkago.NewBytes(value), Time: at})
+}
+
+func (r *rig) produceRecord(topic string, record kafkago.Record) {
+	r.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	answer, err := r.client.Produce(ctx, &kafkago.ProduceRequest{Topic: topic, RequiredAcks: kafkago.RequireAll, Records: kafkago.NewRecordReader(record)})
+	if err == nil {
+		err = answer.Error
+	}
+	if err != nil {
+		r.Fatalf("produce: %v", err)
+	}
 }
