@@ -12,17 +12,49 @@ func (t *Table) cut(r ref, e *entry, at int64) {
 	if e.cutPending {
 		reason = flow.EndListFull
 	}
+	t.close(e, reason)
+	t.open(r, e, at)
+}
+
+// close hands the segment on and empties it.
+func (t *Table) close(e *entry, reason flow.EndReason) {
 	t.hand(t.recordOf(e), e, reason)
-	if e.rec != nil && t.inspector != nil {
+	if e.rec != nil {
 		t.inspector.Segment(e.state, e.rec)
 	}
 	t.orderRemove(e)
-	e.segment++
 	e.cutPending = false
 	e.side[0].emptySegment()
 	e.side[1].emptySegment()
+}
+
+// open begins the next segment.
+func (t *Table) open(r ref, e *entry, at int64) {
+	e.segment++
 	e.start, e.end = at, at
 	t.orderInsert(r, e)
+}
+
+// canRest: an open TCP connection in which both sides have spoken.
+func (t *Table) canRest(e *entry) bool {
+	return t.resume > t.idle && e.protocol == flow.ProtoTCP && e.answered && !e.closed && !e.dormant
+}
+
+// rest hands on the record of a silent connection and keeps its state.
+func (t *Table) rest(e *entry) {
+	t.close(e, flow.EndIdle)
+	e.dormant = true
+	t.dormant++
+}
+
+// wake goes on with a connection that has been at rest.
+func (t *Table) wake(r ref, e *entry, at int64) {
+	e.dormant = false
+	t.dormant--
+	t.open(r, e, at)
+	e.touched = t.now
+	t.unschedule(e) // its slot is that of the longer time
+	t.schedule(r, e)
 }
 
 // hand completes rec and gives it to emit.
@@ -35,7 +67,9 @@ func (t *Table) hand(rec *flow.Record, e *entry, reason flow.EndReason) {
 // finish ends a flow that is in no slot of the wheel any more.
 func (t *Table) finish(r ref, e *entry, reason flow.EndReason) {
 	if rec := e.rec; rec != nil {
-		if e.cutPending && e.protocol == flow.ProtoTCP && !e.dpiDone {
+		if e.dormant {
+			t.inspector.Close(e.state, rec)
+		} else if e.cutPending && e.protocol == flow.ProtoTCP && !e.dpiDone {
 			// What still waits for room in a list goes into a last segment,
 			// which has no packets.
 			t.cut(r, e, e.end)
@@ -49,12 +83,16 @@ func (t *Table) finish(r ref, e *entry, reason flow.EndReason) {
 		}
 		rec.Reset()
 		t.records = append(t.records, rec)
-	} else {
+	} else if !e.dormant {
 		t.hand(t.recordOf(e), e, reason)
 	}
 	t.stats.FlowsEnded++
 	t.index.remove(e.hash, r)
-	t.orderRemove(e)
+	if e.dormant {
+		t.dormant--
+	} else {
+		t.orderRemove(e)
+	}
 	t.store.give(r)
 }
 
@@ -140,5 +178,12 @@ func (t *Table) Flush(reason flow.EndReason) {
 		t.finish(r, e, why)
 	}
 	t.order = order{latest: math.MinInt64}
+	for i := range t.wheel.heads { // what is left is at rest
+		for r := t.wheel.heads[i]; r != 0; r = t.wheel.heads[i] {
+			e := t.store.at(r)
+			t.unschedule(e)
+			t.finish(r, e, reason)
+		}
+	}
 	t.running, t.behind = false, 0
 }

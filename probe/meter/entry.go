@@ -25,6 +25,7 @@ type entry struct {
 	guessed    bool  // the start was not seen
 	closed     bool  // TCP: ended, kept for what trails
 	partial    bool  // TCP: the handshake was not seen
+	dormant    bool  // its record is out, nothing is in the segment
 	cutPending bool  // a list is full: the next packet begins a segment
 	dpiDone    bool
 	protocol   uint8

@@ -25,6 +25,13 @@ type Config struct {
 	IdleTimeout time.Duration
 	// UnansweredTimeout ends a flow in which one side only has sent. Default 5 s.
 	UnansweredTimeout time.Duration
+	// ResumeTime keeps the state of an open TCP connection this long after its
+	// last packet. At IdleTimeout its record goes out as for any flow; should
+	// the connection speak again (keep-alives come every 30 s to 2 h), it goes
+	// on as the next segment of the same flow, with its initiator and history,
+	// and does not look like a connection of its own. Default 5 min; negative:
+	// not at all.
+	ResumeTime time.Duration
 	// LingerTime keeps a TCP connection after both FINs or a RST, counted from
 	// its last packet, so that what trails belongs to it. Default 5 s.
 	LingerTime time.Duration
@@ -41,7 +48,7 @@ type Config struct {
 func DefaultConfig() Config {
 	return Config{
 		ActiveTimeout: 60 * time.Second, IdleTimeout: 30 * time.Second,
-		UnansweredTimeout: 5 * time.Second, LingerTime: 5 * time.Second, MaxFlows: 1 << 18,
+		UnansweredTimeout: 5 * time.Second, LingerTime: 5 * time.Second, ResumeTime: 5 * time.Minute, MaxFlows: 1 << 18,
 	}
 }
 
@@ -56,6 +63,7 @@ type Stats struct {
 // Table is the flow table of one worker.
 type Table struct {
 	active, idle, unanswered, linger int64 // ns
+	resume                           int64 // ns, 0: not at all
 	maxFlows                         int
 	vlan                             bool
 	inspector                        *dpi.Inspector // nil: no inspection
@@ -74,6 +82,7 @@ type Table struct {
 	running bool  // now is set
 	clock   int64 // what Clock returns
 
+	dormant int // entries kept for Config.ResumeTime
 	nextID  uint64
 	stats   Stats
 	scratch flow.Record    // for flows without inspection
@@ -105,14 +114,17 @@ func New(cfg Config, in *dpi.Inspector, emit func(*flow.Record)) *Table {
 		services:   newServices(),
 		histories:  make(histories),
 	}
+	if cfg.ResumeTime >= 0 {
+		t.resume = pick(cfg.ResumeTime, def.ResumeTime)
+	}
 	if t.maxFlows <= 0 {
 		t.maxFlows = def.MaxFlows
 	}
 	return t
 }
 
-// Open returns the number of open flows.
-func (t *Table) Open() int { return t.store.open }
+// Open returns the number of flows with packets that are in no record yet.
+func (t *Table) Open() int { return t.store.open - t.dormant }
 
 // Clock returns the greatest packet time seen, or given to Advance, in ns
 // since the Unix epoch; 0 before the first.
@@ -146,15 +158,21 @@ func (t *Table) ObserveOn(p *decode.Packet, iface string) {
 	var e *entry
 	if r != 0 {
 		e = t.store.at(r)
+		if t.expired(e) && t.canRest(e) {
+			t.rest(e)
+		}
 		if t.expired(e) || e.protocol == flow.ProtoTCP && p.Flags&flagSYN != 0 && e.reused(p) {
 			t.unschedule(e)
 			t.finish(r, e, t.endReason(e))
 			r = 0
 		}
 	}
-	if r == 0 {
+	switch {
+	case r == 0:
 		r, e = t.start(hash, from, p, iface)
-	} else {
+	case e.dormant:
+		t.wake(r, e, p.Time)
+	default:
 		if e.cutPending || p.Time-e.start >= t.active {
 			t.cut(r, e, p.Time)
 		}
@@ -226,9 +244,11 @@ func (t *Table) start(hash uint32, from int, p *decode.Packet, iface string) (re
 			if e.closed {
 				reason = flow.EndDetected
 			}
+			if !e.dormant {
+				t.stats.Evicted++
+			}
 			t.unschedule(e)
 			t.finish(v, e, reason)
-			t.stats.Evicted++
 		}
 	}
 	r := t.store.take()
@@ -278,6 +298,8 @@ func (t *Table) guess(e *entry, p *decode.Packet) {
 // timeout is how long the flow may be silent, in ns.
 func (t *Table) timeout(e *entry) int64 {
 	switch {
+	case e.dormant:
+		return t.resume
 	case e.closed:
 		return t.linger
 	case e.answered:

@@ -114,7 +114,9 @@ func TestConnections(t *testing.T) {
 		{"middle, from the service", []packet{{0, 's', "A 501 101 10"}, {1, 'c', "A 101 511"}}, []string{"#1.0 OTH ^dA forced 1/1 0/10 guessed"}},
 		{"begins with the syn-ack", []packet{{0, 's', "SA 500 101"}, {0.1, 'c', "A 101 501"}}, []string{"#1.0 S1 ^hA forced 1/1 0/0 guessed"}},
 		{"syn and syn-ack exchanged", []packet{{0, 's', "SA 500 101"}, {0.1, 'c', "S 100"}, {0.2, 'c', "A 101 501"}}, []string{"#1.0 S1 ^hSA forced 2/1 0/0"}},
-		{"idle", from(packet{30.02, 'c', "A 101 501 10"}), []string{"#1.0 S1 ShA idle 2/1 0/0", "#2.0 OTH D forced 1/0 10/0 guessed"}},
+		{"idle, and on again", from(packet{31, 'c', "A 101 501 10"}, packet{90, 's', "RA 501 111"}), []string{"#1.0 S1 ShA idle 2/1 0/0", "#1.1 S1 ShAD idle 1/0 10/0", "#1.2 RSTR ShADr end 0/1 0/0"}},
+		{"idle for good", from(packet{302.02, 'c', "A 101 501 10"}), []string{"#1.0 S1 ShA idle 2/1 0/0", "#2.0 OTH D forced 1/0 10/0 guessed"}},
+		{"idle, then a new one", from(packet{40, 'c', "S 777"}), []string{"#1.0 S1 ShA idle 2/1 0/0", "#2.0 S0 S forced 1/0 0/0"}},
 		{"cut by the active timeout", from(packet{25, 'c', "A 101 501 1"}, packet{50, 's', "A 501 102 2"}, packet{60, 'c', "A 102 503 3"}, packet{85, 'c', "RA 105 503"}),
 			[]string{"#1.0 S1 ShADd active 3/2 1/2", "#1.1 RSTO ShADdR end 2/0 3/0"}},
 		{"null scan", []packet{{0, 'c', "- 1"}}, []string{"#1.0 OTH  forced 1/0 0/0 guessed"}},
@@ -283,7 +285,7 @@ func TestWatermark(t *testing.T) {
 		}
 	}
 	l.Flush(flow.EndForced)
-	if l.order.misplaced != 0 || l.order.head != 0 || l.index.used != 0 {
+	if l.dormant != 0 || l.store.open != 0 || l.order.misplaced != 0 || l.order.head != 0 || l.index.used != 0 {
 		t.Errorf("left over: %+v, %d in the index", l.order, l.index.used)
 	}
 }

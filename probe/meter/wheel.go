@@ -63,8 +63,10 @@ func (t *Table) sweep() {
 				t.store.at(next).wheelPrev = 0
 			}
 			e.wheelNext, e.wheelPrev = 0, 0
+			if t.expired(e) && t.canRest(e) {
+				t.rest(e)
+			}
 			if t.expired(e) {
-				e.slot = -1
 				t.finish(r, e, t.endReason(e))
 			} else {
 				t.schedule(r, e)

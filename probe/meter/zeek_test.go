@@ -129,7 +129,7 @@ func connKey(proto, a, ap, b, bp string) string {
 // they differ.
 func zeekLike(t *testing.T, path string) (rows []zeekRow) {
 	for _, tcp := range []bool{true, false} {
-		cfg := Config{ActiveTimeout: 1e6 * time.Hour, IdleTimeout: 5 * time.Minute, UnansweredTimeout: 5 * time.Second, IgnoreVLAN: true}
+		cfg := Config{ActiveTimeout: 1e6 * time.Hour, IdleTimeout: 5 * time.Minute, UnansweredTimeout: 5 * time.Second, ResumeTime: -1, IgnoreVLAN: true}
 		if !tcp {
 			cfg.IdleTimeout, cfg.UnansweredTimeout = time.Minute, time.Minute
 		}
