@@ -139,7 +139,7 @@ func (in *Inspector) Inspect(st *State, p *decode.Packet, fromSrc bool, rec *flo
 	if st.kind == kindNone && st.packets >= patience(p.Protocol) {
 		in.giveUp(st, rec)
 	}
-	if st.packets >= tlsPatience && (st.kind == kindTLS || st.kind == kindSSH) {
+	if st.packets >= tlsPatience && (st.kind == kindTLS || st.kind == kindSSH) && st.half[0].idle() && st.half[1].idle() {
 		st.finished = true
 	}
 	full = listsFull(st, rec)
@@ -160,9 +160,9 @@ func patience(proto uint8) uint8 {
 	return 4
 }
 
-// tlsPatience is the number of payload packets within which both sides of a
-// TLS or SSH connection have said hello; where one side is not seen, the flow
-// is left alone after them.
+// tlsPatience is the number of payload packets after one side's hello within
+// which the other side of a TLS or SSH connection says its own; where one side is not seen, the flow
+// is left alone after them, unless a hello is just coming in.
 const tlsPatience = 64
 
 // Close ends a flow: what could be told only now is written into rec, and the

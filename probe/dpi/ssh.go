@@ -82,6 +82,7 @@ func (in *Inspector) sshStream(st *State, d side, b []byte, rec *flow.Record) in
 
 func (in *Inspector) sshEnd(st *State, s *stream, all int) int {
 	s.dead = true
+	st.packets = 0
 	in.checkDone(st)
 	return all
 }

@@ -435,6 +435,9 @@ func (in *Inspector) prepend(st *State, s *stream, k int) bool {
 	return true
 }
 
+// idle tells that nothing is held.
+func (s *stream) idle() bool { return len(s.buf)+len(s.message) == 0 }
+
 // drop forgets what is held of a direction and where it stands in it.
 func (in *Inspector) drop(s *stream) {
 	in.pool.put(&s.buf)

@@ -187,6 +187,7 @@ func (in *Inspector) tlsMessage(st *State, s *stream, m []byte, all int, rec *fl
 func (in *Inspector) tlsEnd(st *State, s *stream, all int) int {
 	in.pool.put(&s.message)
 	s.dead = true
+	st.packets = 0
 	in.checkDone(st)
 	return all
 }
