@@ -55,11 +55,13 @@ CREATE TABLE IF NOT EXISTS batches
     drop_records      Array(UInt64),
     drop_packets      Array(UInt64),
     drop_frame_bytes  Array(UInt64),
-    drop_reason       Array(LowCardinality(String))
+    drop_reason       Array(LowCardinality(String)),
+
+    INDEX stored stored TYPE minmax GRANULARITY 1
 )
 ENGINE = ReplacingMergeTree(stored)
 ORDER BY (probe, epoch, worker, seq, topic, kafka_partition, kafka_offset)
-TTL toDateTime(received) + INTERVAL 90 DAY
+TTL toDateTime(stored) + INTERVAL 90 DAY
 SETTINGS fsync_after_insert = 1, fsync_part_directory = 1;
 
 -- What each capture worker saw, second by second of traffic time.
