@@ -9,6 +9,7 @@ CREATE TABLE IF NOT EXISTS alerts
     severity      LowCardinality(String) COMMENT 'info, low, medium, high or critical',
     score         Float64 COMMENT '0 to 1',
     confidence    Float64 COMMENT '0 to 1',
+    magnitude     Float64 COMMENT 'how much of it, in the unit of the detector: ports, hosts, SYNs, connections, bytes',
     techniques    Array(LowCardinality(String)) COMMENT 'ATT&CK ids',
     actor         String COMMENT 'address or name of who did it, empty if many',
     victim        String COMMENT 'address, name or network it was done to, empty if many',
@@ -59,6 +60,8 @@ CREATE TABLE IF NOT EXISTS deliveries
     revision  UInt32,
     sink      String,
     status    LowCardinality(String) COMMENT 'pending, delivered or gave_up',
+    severity  LowCardinality(String) COMMENT 'of what was sent or waits',
+    magnitude Float64 COMMENT 'of what was sent or waits',
     attempts  UInt32,
     error     String,
     at        DateTime64(3, 'UTC')
