@@ -7,7 +7,6 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"slices"
-	"strings"
 	"time"
 )
 
@@ -40,6 +39,7 @@ type Alert struct {
 	Severity   Severity
 	Score      float64  // 0 to 1
 	Confidence float64  // 0 to 1
+	Magnitude  float64  // how much of it, in the unit of the detector: ports, hosts, SYNs, connections, bytes
 	Techniques []string // ATT&CK ids
 
 	Actor    string   // who did it: an address or name, empty if many
@@ -64,12 +64,17 @@ type Alert struct {
 	Missing      []string // probes that had not passed the window
 
 	Raised, Updated time.Time // wall clock
+
+	// Gap is how far in traffic time two findings of the same key may be apart
+	// and still be one episode; 0 means DefaultGap. Not stored.
+	Gap time.Duration
 }
 
+// DefaultGap joins findings of the same thing within a day.
+const DefaultGap = 24 * time.Hour
+
 // Key is what makes two alerts the same thing: detector and entities.
-func (a *Alert) Key() string {
-	return a.Detector + "\x00" + strings.Join(a.Entities, "\x00")
-}
+func (a *Alert) Key() string { return join(a.Detector, a.Entities) }
 
 // episodeID names the episode of key that begins with the window at start.
 func episodeID(key string, start time.Time) string {

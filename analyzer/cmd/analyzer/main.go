@@ -1,0 +1,19 @@
+// Command analyzer judges stored flows, raises alerts and serves the console.
+package main
+
+import (
+	"os"
+
+	"github.com/tapwatch/tapwatch/analyzer"
+	"github.com/tapwatch/tapwatch/proto/kit/service"
+)
+
+func main() {
+	os.Exit(service.Main(service.Service[analyzer.Config]{
+		Name:    "analyzer",
+		Short:   "Judge stored flows, raise and deliver alerts, and serve the console",
+		Default: analyzer.DefaultConfig,
+		Check:   analyzer.Config.Check,
+		Run:     analyzer.Run,
+	}.Command()))
+}

@@ -1,0 +1,58 @@
+package analyzer
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/tapwatch/tapwatch/analyzer/detect"
+	"github.com/tapwatch/tapwatch/analyzer/schedule"
+	"github.com/tapwatch/tapwatch/proto/kit/clickhouse"
+	"github.com/tapwatch/tapwatch/proto/kit/ops"
+)
+
+// Config is the configuration of an analyzer.
+type Config struct {
+	ClickHouse clickhouse.Config `conf:"clickhouse"`
+	Detect     detect.Config     `conf:"detect"`
+	Schedule   schedule.Config   `conf:"schedule"`
+	Console    ConsoleConfig     `conf:"console"`
+	Ops        ops.Config        `conf:"ops"`
+}
+
+type ConsoleConfig struct {
+	Listen string `conf:"listen" help:"host:port of the console"`
+}
+
+// DefaultConfig analyses the ClickHouse of this machine.
+func DefaultConfig() Config {
+	return Config{
+		ClickHouse: clickhouse.Config{Addr: []string{"127.0.0.1:9000"}},
+		Detect:     detect.DefaultConfig(),
+		Schedule:   schedule.DefaultConfig(),
+		Console:    ConsoleConfig{Listen: "127.0.0.1:8410"},
+		Ops:        ops.Config{Listen: "127.0.0.1:9613"},
+	}
+}
+
+// Check says what is wrong with cfg without opening anything.
+func (cfg Config) Check() error {
+	if err := cfg.ClickHouse.Validate(); err != nil {
+		return err
+	}
+	if err := cfg.Detect.Check(); err != nil {
+		return err
+	}
+	for _, d := range []struct {
+		name  string
+		value time.Duration
+	}{{"interval", cfg.Schedule.Interval}, {"silent", cfg.Schedule.Silent}, {"visible", cfg.Schedule.Visible}} {
+		if d.value <= 0 {
+			return fmt.Errorf("schedule.%s: %v is not greater than zero", d.name, d.value)
+		}
+	}
+	if cfg.Schedule.Provisional < 0 {
+		return errors.New("schedule.provisional: less than zero; 0 means never")
+	}
+	return nil
+}

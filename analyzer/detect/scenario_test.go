@@ -1,0 +1,181 @@
+package detect_test
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"math"
+	"os"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/ClickHouse/clickhouse-go/v2"
+	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
+	"golang.org/x/tools/txtar"
+
+	"github.com/tapwatch/tapwatch/analyzer/alert"
+	"github.com/tapwatch/tapwatch/analyzer/detect"
+	"github.com/tapwatch/tapwatch/analyzer/schedule"
+)
+
+func catchup(t testing.TB, conn driver.Conn, cfg detect.Config) {
+	t.Helper()
+	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
+	if err := schedule.New(schedule.DefaultConfig(), conn, detect.All(cfg), nil, log, nil, nil).Catchup(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func stored(t testing.TB, conn driver.Conn) []alert.Alert {
+	t.Helper()
+	rows, err := conn.Query(context.Background(), "SELECT id FROM alerts FINAL ORDER BY start, id")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer rows.Close()
+	var ids []string
+	for rows.Next() {
+		var id string
+		if err := rows.Scan(&id); err != nil {
+			t.Fatal(err)
+		}
+		ids = append(ids, id)
+	}
+	list, err := alert.NewStore(conn).Get(context.Background(), ids)
+	if err != nil {
+		t.Fatal(err)
+	}
+	slices.SortFunc(list, func(a, b alert.Alert) int { return slices.Index(ids, a.ID) - slices.Index(ids, b.ID) })
+	return list
+}
+
+// Every scenario goes through tables and scheduler as real traffic does. What is
+// expected is all that may be raised: the negative twins expect nothing, or
+// nothing above low.
+func TestScenarios(t *testing.T) {
+	files, err := filepath.Glob("testdata/*.txtar")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no scenarios: %v", err)
+	}
+	for _, file := range files {
+		name := strings.TrimSuffix(filepath.Base(file), ".txtar")
+		t.Run(name, func(t *testing.T) {
+			archive, err := txtar.ParseFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			part := map[string]string{}
+			for _, f := range archive.Files {
+				part[f.Name] = string(f.Data)
+			}
+			start, rows, err := parseFlows(part["flows"])
+			if err != nil {
+				t.Fatal(err)
+			}
+			conn := connect(t, "scenario_"+strings.ReplaceAll(name, "-", "_"))
+			load(t, conn, start, rows, 1)
+			catchup(t, conn, detect.DefaultConfig())
+			alerts := stored(t, conn)
+			var got []string
+			for _, a := range alerts {
+				got = append(got, fmt.Sprintf("%s %s %s", a.Detector, a.Severity, strings.Join(a.Entities, " ")))
+				t.Logf("%s %s: %s; score %.2f %v; %s", a.Detector, a.Severity, a.Title, a.Score, a.SubScores, strings.Join(a.Reasons, "; "))
+			}
+			slices.Sort(got)
+			var want []string
+			for line := range strings.Lines(part["alerts"]) {
+				if line = strings.TrimSpace(line); line != "" {
+					want = append(want, line)
+				}
+			}
+			slices.Sort(want)
+			if !slices.Equal(got, want) {
+				t.Errorf("alerts (-got +want)\n-%s\n+%s", strings.Join(got, "\n-"), strings.Join(want, "\n+"))
+			}
+			for _, a := range alerts {
+				checkAlert(t, conn, a)
+			}
+			again(t, conn, alerts)
+		})
+	}
+}
+
+// checkAlert holds an alert to what every alert promises.
+func checkAlert(t *testing.T, conn driver.Conn, a alert.Alert) {
+	t.Helper()
+	if a.Completeness != 1 {
+		t.Errorf("%s: completeness %v of a ledger without loss", a.Title, a.Completeness)
+	}
+	if a.Score <= 0 || a.Score > 1 || a.Confidence <= 0 || a.Confidence > 1 || a.Magnitude <= 0 || len(a.Reasons) == 0 || len(a.FlowIDs) == 0 || a.Provisional {
+		t.Errorf("%s: incomplete: %+v", a.Title, a)
+	}
+	if a.Start.IsZero() || a.End.Before(a.Start) {
+		t.Errorf("%s: from %v to %v", a.Title, a.Start, a.End)
+	}
+	got := evidence(t, conn, a)
+	for name, want := range a.SubScores {
+		if v, ok := got[name]; !ok || math.Abs(v-want) > 1e-6 {
+			t.Errorf("%s: sub-score %s is %v, its evidence says %v (found: %v)", a.Title, name, want, v, ok)
+		}
+	}
+}
+
+// evidence runs the proof of an alert, which must be one row, and returns its
+// numbers by column.
+func evidence(t *testing.T, conn driver.Conn, a alert.Alert) map[string]float64 {
+	t.Helper()
+	var args []any
+	for name, value := range a.EvidenceParams {
+		args = append(args, clickhouse.Named(name, value))
+	}
+	rows, err := conn.Query(context.Background(), a.EvidenceSQL, args...)
+	if err != nil {
+		t.Fatalf("%s: evidence: %v\n%s", a.Title, err, a.EvidenceSQL)
+	}
+	defer rows.Close()
+	got := map[string]float64{}
+	n := 0
+	for ; rows.Next(); n++ {
+		cells := make([]any, len(rows.Columns()))
+		for i, c := range rows.ColumnTypes() {
+			cells[i] = reflect.New(c.ScanType()).Interface()
+		}
+		if err := rows.Scan(cells...); err != nil {
+			t.Fatal(err)
+		}
+		for i, name := range rows.Columns() {
+			if v := reflect.ValueOf(cells[i]).Elem(); v.CanFloat() {
+				got[name] = v.Float()
+			} else if v.CanUint() {
+				got[name] = float64(v.Uint())
+			}
+		}
+	}
+	if err := rows.Err(); err != nil || n != 1 {
+		t.Errorf("%s: evidence has %d rows, %v", a.Title, n, err)
+	}
+	return got
+}
+
+// again forgets what was done and judges everything a second time: nothing may
+// change.
+func again(t *testing.T, conn driver.Conn, before []alert.Alert) {
+	t.Helper()
+	if err := conn.Exec(context.Background(), "TRUNCATE TABLE job_runs"); err != nil {
+		t.Fatal(err)
+	}
+	catchup(t, conn, detect.DefaultConfig())
+	after := stored(t, conn)
+	if len(after) != len(before) {
+		t.Errorf("a second run makes %d alerts of %d", len(after), len(before))
+		return
+	}
+	for i := range after {
+		if after[i].ID != before[i].ID || after[i].Revision != before[i].Revision {
+			t.Errorf("a second run changes %s revision %d to %s revision %d", before[i].ID, before[i].Revision, after[i].ID, after[i].Revision)
+		}
+	}
+}

@@ -1,0 +1,44 @@
+package detect
+
+import (
+	"regexp"
+	"strings"
+)
+
+var comments = regexp.MustCompile(`(?m)^\s*--.*\n`)
+
+// compose makes the text of a statement from a file: without its comments, and
+// with the shared expressions of expression.go in place of /*name*/. Only text
+// of this package goes in, never data.
+func compose(file string) string {
+	return strings.TrimSpace(comments.ReplaceAllString(expressions().Replace(file), ""))
+}
+
+// expressions are the definitions that the detectors share.
+func expressions() *strings.Replacer {
+	return strings.NewReplacer(
+		// A connection from which no payload came back, of which the beginning
+		// was seen, and which was no more than an attempt. Answers without a
+		// question (backscatter) have a guessed initiator or a state without a
+		// SYN. A connection that was made and closed in order without a word is a
+		// health check, not a failure.
+		"/*failed*/", `(segment = 0 AND NOT initiator_guessed AND dst_payload_bytes = 0 AND end_reason NOT IN ('active', 'list_full')
+        AND multiIf(protocol = 6, conn_state IN ('S0', 'REJ', 'RSTOS0', 'SH')
+                        OR conn_state = 'RSTO' AND src_payload_bytes = 0
+                        OR conn_state = 'OTH' AND bitAnd(src_tcp_flags, 18) = 2,
+                    dst_packets = 0))`,
+		// The responder has shown that something listens.
+		"/*open*/", `(segment = 0 AND NOT initiator_guessed AND (dst_payload_bytes > 0 OR protocol = 6 AND bitAnd(dst_tcp_flags, 18) = 18))`,
+		// To one host, not to a group, and neither a path trace nor the answer of
+		// a service whose question was not seen.
+		"/*unicast*/", `(dst_ip < toIPv6('ff00::') AND NOT (dst_ip >= toIPv6('::ffff:224.0.0.0') AND dst_ip <= toIPv6('::ffff:255.255.255.255')))`,
+		"/*purposeful*/", `NOT (protocol = 17 AND (dst_port BETWEEN 33434 AND 33690 AND src_ttl < 33 OR src_port BETWEEN 1 AND 1023 AND dst_port >= 1024)) AND app != 'bittorrent'`,
+		"/*src_inside*/", `arrayExists((a, b) -> src_ip >= a AND src_ip <= b, {inside_first:Array(IPv6)}, {inside_last:Array(IPv6)})`,
+		"/*dst_inside*/", `arrayExists((a, b) -> dst_ip >= a AND dst_ip <= b, {inside_first:Array(IPv6)}, {inside_last:Array(IPv6)})`,
+		"/*exempt*/", `arrayExists((a, b) -> src_ip >= a AND src_ip <= b, {exempt_first:Array(IPv6)}, {exempt_last:Array(IPv6)})`,
+		"/*src_text*/", `replaceRegexpOne(toString(src_ip), '^::ffff:', '')`,
+		"/*dst_text*/", `replaceRegexpOne(toString(dst_ip), '^::ffff:', '')`,
+		"/*flow_id*/", `concat(probe, '/', toString(epoch), '/', toString(worker), '/', toString(flow_id))`,
+		"/*window*/", `(intDiv(toUnixTimestamp(start), {step:Int64}) - arrayJoin(range({overlap:UInt32}))) * {step:Int64}`,
+	)
+}

@@ -1,0 +1,139 @@
+package schedule
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"math"
+	"slices"
+	"time"
+
+	"github.com/ClickHouse/clickhouse-go/v2"
+
+	"github.com/tapwatch/tapwatch/analyzer/alert"
+)
+
+// catchupVisible is how long Catchup waits for rows that were promised: the
+// collector is done, so what is not there will not come.
+const catchupVisible = 5 * time.Second
+
+// visible returns those windows whose promised rows are in flows, or have been
+// waited for in vain.
+func (s *Scheduler) visible(ctx context.Context, list []*window, catchup bool) ([]*window, error) {
+	from, to := list[0].start, list[len(list)-1].end
+	rows, err := s.conn.Query(ctx, `SELECT intDiv(toInt64(toUnixTimestamp(start)), 60) AS m, count() FROM flows
+		WHERE start >= {from:DateTime('UTC')} AND start < {to:DateTime('UTC')} GROUP BY m`, between(from, to)...)
+	if err != nil {
+		return nil, fmt.Errorf("count flows: %w", err)
+	}
+	defer rows.Close()
+	count := map[int64]uint64{}
+	for rows.Next() {
+		var m int64
+		var n uint64
+		if err := rows.Scan(&m, &n); err != nil {
+			return nil, fmt.Errorf("count flows: %w", err)
+		}
+		count[m] = n
+	}
+	if err := rows.Err(); err != nil {
+		return nil, fmt.Errorf("count flows: %w", err)
+	}
+	now, patience := s.now(), s.cfg.Visible
+	if catchup {
+		patience = catchupVisible
+	}
+	var ready []*window
+	waits := false
+	for _, w := range list {
+		var there uint64
+		for m := w.start / 60; m < w.end/60; m++ {
+			there += count[m]
+		}
+		promised := s.progress.rows(w.start, w.end)
+		w.short = 1
+		if there < promised {
+			if w.unseen.IsZero() {
+				w.unseen = now
+			}
+			if now.Sub(w.unseen) < patience {
+				waits = true
+				continue
+			}
+			w.short = float64(there) / float64(promised)
+			s.metrics.short.Add(float64(promised - there))
+		} else {
+			w.unseen = time.Time{}
+		}
+		ready = append(ready, w)
+	}
+	if waits {
+		// Perhaps a row of batches was counted twice: look at all of them again.
+		s.progress.synced = earliest(s.progress.synced, now.Add(-resync+10*time.Second))
+	}
+	return ready, nil
+}
+
+func earliest(a, b time.Time) time.Time {
+	if b.Before(a) {
+		return b
+	}
+	return a
+}
+
+func between(from, to int64) []any {
+	return []any{
+		clickhouse.Named("from", time.Unix(from, 0).UTC().Format(time.DateTime)),
+		clickhouse.Named("to", time.Unix(to, 0).UTC().Format(time.DateTime)),
+	}
+}
+
+// annotate gives alerts what the scheduler knows of their windows.
+func (s *Scheduler) annotate(ctx context.Context, done []outcome, found []alert.Alert, closed bool) error {
+	from, to := done[0].start, done[0].end
+	by := make(map[int64]*window, len(done))
+	for _, o := range done {
+		from, to = min(from, o.start), max(to, o.end)
+		by[o.start] = o.window
+	}
+	rows, err := s.conn.Query(ctx, `SELECT intDiv(toInt64(toUnixTimestamp(second)), 60) AS m, sum(seen_packets), sum(flow_packets) FROM ledger
+		WHERE second >= {from:DateTime('UTC')} AND second < {to:DateTime('UTC')} GROUP BY m`, between(from, to)...)
+	if err != nil {
+		return fmt.Errorf("read ledger: %w", err)
+	}
+	defer rows.Close()
+	type packets struct{ seen, flows uint64 }
+	ledger := map[int64]packets{}
+	for rows.Next() {
+		var m int64
+		var p packets
+		if err := rows.Scan(&m, &p.seen, &p.flows); err != nil {
+			return fmt.Errorf("read ledger: %w", err)
+		}
+		ledger[m] = p
+	}
+	if err := rows.Err(); err != nil {
+		return fmt.Errorf("read ledger: %w", err)
+	}
+	for i := range found {
+		a := &found[i]
+		w := by[a.WindowStart.Unix()]
+		a.Provisional, a.Missing, a.Completeness = !closed, w.missing, math.NaN()
+		var sum packets
+		for m := w.start / 60; m < w.end/60; m++ {
+			sum.seen += ledger[m].seen
+			sum.flows += ledger[m].flows
+		}
+		if sum.seen > 0 {
+			a.Completeness = min(1, float64(sum.flows)/float64(sum.seen)) * w.short
+		}
+		if w.short < 1 {
+			a.Reasons = append(a.Reasons, fmt.Sprintf("only %.1f %% of the rows promised for the window could be read", 100*w.short))
+		}
+	}
+	return nil
+}
+
+func sorted(set map[string]bool) []string { return slices.Sorted(maps.Keys(set)) }
+
+func keys(set map[int64]bool) []int64 { return slices.Sorted(maps.Keys(set)) }

@@ -1,0 +1,338 @@
+// Package schedule runs detectors over windows of traffic time. In come the rows
+// of the table batches, which say what was promised for each minute and how far
+// each capture worker has got; out go alerts (alert.Store, and a Notifier) and a
+// row of job_runs for each window.
+//
+// A window is dirty when the rows promised for it differ from those it was last
+// judged with. It is closed when every worker has passed its end, has ended, or
+// has been silent; until then it may be judged provisionally. A late batch makes
+// a closed window dirty again. What was done survives in job_runs, so a restart
+// goes on where it was and skips nothing.
+package schedule
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"log/slog"
+	"slices"
+	"time"
+
+	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/tapwatch/tapwatch/analyzer/alert"
+	"github.com/tapwatch/tapwatch/analyzer/detect"
+	"github.com/tapwatch/tapwatch/proto/kit/ops"
+)
+
+// Config is the pace of the scheduler, in wall clock.
+type Config struct {
+	Interval    time.Duration `conf:"interval" help:"how often new rows are looked for"`
+	Provisional time.Duration `conf:"provisional" help:"how often a window that still fills is judged before its time; 0: never"`
+	Silent      time.Duration `conf:"silent" help:"a worker that says nothing for this long no longer holds up windows"`
+	Visible     time.Duration `conf:"visible" help:"how long to wait for promised rows that are not in flows (expired or lost), before judging without them"`
+}
+
+// DefaultConfig waits 90 s for a silent worker, as the probes say something every second.
+func DefaultConfig() Config {
+	return Config{Interval: 2 * time.Second, Provisional: 30 * time.Second, Silent: 90 * time.Second, Visible: 5 * time.Minute}
+}
+
+// Notifier takes alerts as they stand in the table, some of them perhaps for the
+// second time, before their window counts as done.
+type Notifier interface {
+	Enqueue(ctx context.Context, alerts []alert.Alert) error
+}
+
+// Scheduler is one analyzer's work. It is for one goroutine.
+type Scheduler struct {
+	cfg      Config
+	conn     driver.Conn
+	store    *alert.Store
+	notifier Notifier
+	log      *slog.Logger
+	metrics  *metrics
+	now      func() time.Time
+
+	jobs     []*job
+	progress *progress
+}
+
+// New returns a Scheduler for detectors. notifier may be nil. stages may be nil.
+func New(cfg Config, conn driver.Conn, detectors []detect.Detector, notifier Notifier, log *slog.Logger, reg prometheus.Registerer, stages *ops.Stages) *Scheduler {
+	s := &Scheduler{cfg: cfg, conn: conn, store: alert.NewStore(conn), notifier: notifier, log: log, metrics: newMetrics(reg, stages), now: time.Now,
+		progress: newProgress(conn)}
+	for _, d := range detectors {
+		s.jobs = append(s.jobs, newJob(d))
+	}
+	return s
+}
+
+// Run works until ctx ends, and returns its error. ready hears after each round
+// whether it went well.
+func (s *Scheduler) Run(ctx context.Context, ready func(error)) error {
+	tick := time.NewTicker(s.cfg.Interval)
+	defer tick.Stop()
+	loaded := false
+	for {
+		err := s.round(ctx, &loaded)
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		ready(err)
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-tick.C:
+		}
+	}
+}
+
+func (s *Scheduler) round(ctx context.Context, loaded *bool) error {
+	if !*loaded {
+		if err := s.load(ctx); err != nil {
+			return err
+		}
+		*loaded = true
+	}
+	changed, err := s.progress.read(ctx, s.now())
+	if err != nil {
+		return err
+	}
+	s.mark(changed)
+	_, err = s.work(ctx, false)
+	s.observeLag()
+	return err
+}
+
+// Catchup judges every window that has rows, as closed, until none is dirty. It
+// is for when all streams have ended.
+func (s *Scheduler) Catchup(ctx context.Context) error {
+	if err := s.load(ctx); err != nil {
+		return err
+	}
+	for {
+		changed, err := s.progress.read(ctx, s.now())
+		if err != nil {
+			return err
+		}
+		s.mark(changed)
+		failed, err := s.work(ctx, true)
+		if err != nil {
+			return err
+		}
+		if failed != nil {
+			return failed
+		}
+		left := 0
+		for _, j := range s.jobs {
+			left += len(j.pending)
+		}
+		if left == 0 {
+			return nil
+		}
+		pause := time.NewTimer(100 * time.Millisecond)
+		select {
+		case <-ctx.Done():
+			pause.Stop()
+			return ctx.Err()
+		case <-pause.C:
+		}
+	}
+}
+
+// load reads what was done before, and everything that was promised.
+func (s *Scheduler) load(ctx context.Context) error {
+	for _, j := range s.jobs {
+		if err := j.load(ctx, s.conn); err != nil {
+			return err
+		}
+	}
+	changed, err := s.progress.reload(ctx, s.now())
+	if err != nil {
+		return err
+	}
+	s.mark(changed)
+	return nil
+}
+
+// mark puts the windows of changed minutes on the list where they are dirty.
+func (s *Scheduler) mark(changed []int64) {
+	for _, minute := range changed {
+		for _, j := range s.jobs {
+			j.mark(minute, s.progress)
+		}
+	}
+}
+
+// work judges what is due. failed is the first error of a detector, which is
+// recorded and tried again later; err is one that ends the round.
+func (s *Scheduler) work(ctx context.Context, catchup bool) (failed, err error) {
+	now := s.now()
+	for _, j := range s.jobs {
+		var closed, open []*window
+		for _, w := range j.pending {
+			if w.retry.After(now) {
+				continue
+			}
+			passed, missing := true, []string(nil)
+			if !catchup {
+				passed, missing = s.progress.passed(w.end, now, s.cfg.Silent)
+			}
+			w.missing = missing
+			switch {
+			case passed:
+				closed = append(closed, w)
+			case s.cfg.Provisional > 0 && !now.Before(w.judged.Add(s.cfg.Provisional)) && s.progress.rows(w.start, w.end) != j.runs[w.start].rows:
+				open = append(open, w)
+			}
+		}
+		for _, list := range [][]*window{closed, open} {
+			slices.SortFunc(list, func(a, b *window) int { return cmp.Compare(a.start, b.start) })
+		}
+		for len(closed) > 0 {
+			chunk := closed[:chunkOf(closed)]
+			closed = closed[len(chunk):]
+			f, err := s.judge(ctx, j, chunk, true, catchup)
+			if err != nil {
+				return nil, err
+			}
+			failed = cmp.Or(failed, f)
+		}
+		if len(open) > 0 {
+			f, err := s.judge(ctx, j, open, false, false)
+			if err != nil {
+				return nil, err
+			}
+			failed = cmp.Or(failed, f)
+		}
+	}
+	return failed, nil
+}
+
+// Bounds of one chunk of windows: what one statement of a Finder looks at.
+const (
+	chunkSpan    = 7 * 24 * 3600 // seconds
+	chunkWindows = 4096
+)
+
+// chunkOf returns how many of the windows, at least one, fit into a chunk.
+func chunkOf(list []*window) int {
+	n := 1
+	for n < len(list) && n < chunkWindows && list[n].end-list[0].start <= chunkSpan {
+		n++
+	}
+	return n
+}
+
+// judge runs one detector over windows in order of time.
+func (s *Scheduler) judge(ctx context.Context, j *job, list []*window, closed, catchup bool) (failed, err error) {
+	list, err = s.visible(ctx, list, catchup)
+	if err != nil || len(list) == 0 {
+		return nil, err
+	}
+	worth, err := j.worth(ctx, s.conn, list, closed)
+	if err != nil {
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
+		s.log.Error("detector", "error", err)
+		for _, w := range list {
+			s.postpone(j, w)
+		}
+		return err, nil
+	}
+	var done []outcome
+	var found []alert.Alert
+	flush := func() error {
+		err := s.settle(ctx, j, done, found, closed)
+		done, found = nil, nil
+		return err
+	}
+	for _, w := range list {
+		o := outcome{window: w, rows: s.progress.rows(w.start, w.end), began: s.now()}
+		if worth == nil || worth[w.start] {
+			r, err := j.detector.Detect(ctx, s.conn, w.span())
+			if ctx.Err() != nil {
+				return nil, ctx.Err()
+			}
+			if err != nil {
+				s.log.Error("detector", "window", w.span().Start, "error", err)
+				failed = cmp.Or(failed, err)
+				o.err = err
+			}
+			o.result = r
+			found = append(found, r.Alerts...)
+		}
+		o.took = s.now().Sub(o.began)
+		done = append(done, o)
+		if len(found) >= 1000 {
+			if err := flush(); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return failed, flush()
+}
+
+// settle stores alerts, hands them on, and then records their windows.
+func (s *Scheduler) settle(ctx context.Context, j *job, done []outcome, found []alert.Alert, closed bool) error {
+	if len(found) > 0 {
+		if err := s.annotate(ctx, done, found, closed); err != nil {
+			return err
+		}
+		raised, err := s.store.Raise(ctx, found)
+		if err != nil {
+			return err
+		}
+		s.metrics.raised(j.info.Name, raised)
+		if s.notifier != nil {
+			if err := s.notifier.Enqueue(ctx, raised.Alerts); err != nil {
+				return fmt.Errorf("enqueue notifications: %w", err)
+			}
+		}
+	}
+	now := s.now()
+	if err := j.record(ctx, s.conn, done, closed, now); err != nil {
+		return err
+	}
+	for _, o := range done {
+		s.metrics.judged(j.info.Name, o, closed)
+		if o.err != nil {
+			s.postpone(j, o.window)
+			continue
+		}
+		if closed {
+			if len(o.result.Alerts) > 0 {
+				s.metrics.incident(now.Sub(s.progress.stored(o.start, o.end)))
+			}
+			delete(j.pending, o.start)
+		}
+	}
+	return nil
+}
+
+// postpone tries a window again later, each time twice as late, up to an hour.
+func (s *Scheduler) postpone(j *job, w *window) {
+	w.pause = min(max(2*w.pause, 10*time.Second), time.Hour)
+	w.retry = s.now().Add(w.pause)
+}
+
+// observeLag tells how old the oldest stored row is whose closed window waits.
+func (s *Scheduler) observeLag() {
+	now := s.now()
+	waiting := 0
+	var oldest time.Time
+	for _, j := range s.jobs {
+		waiting += len(j.pending)
+		for _, w := range j.pending {
+			if passed, _ := s.progress.passed(w.end, now, s.cfg.Silent); passed {
+				if at := s.progress.stored(w.start, w.end); oldest.IsZero() || at.Before(oldest) {
+					oldest = at
+				}
+			}
+		}
+	}
+	s.metrics.waiting(waiting, now, oldest)
+}
