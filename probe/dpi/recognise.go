@@ -31,6 +31,7 @@ func (in *Inspector) recognise(st *State, d side, b []byte, rec *flow.Record) ve
 		switch c.is(b) {
 		case yes:
 			in.recognised(st, c.kind, rec, c.app, flow.AppDPI)
+			in.forgetStranger(&st.half[d.other()])
 			return yes
 		case undecided:
 			open = undecided
@@ -42,6 +43,15 @@ func (in *Inspector) recognise(st *State, d side, b []byte, rec *flow.Record) ve
 		return yes
 	}
 	return open
+}
+
+// forgetStranger drops what the other side said before the protocol began, as
+// with RDP, which agrees on TLS first.
+func (in *Inspector) forgetStranger(s *stream) {
+	if s.n > 0 && !s.used && recogniseStream(s.buf[s.off:s.off+s.n]) == no {
+		in.drop(s)
+		*s = stream{}
+	}
 }
 
 // recogniseStream is the same question without consequences.
