@@ -30,6 +30,7 @@ type Proxy struct {
 	delay    time.Duration
 	swallow  *swallow
 	swallows int
+	lost     [][]byte // see LostReplies
 	pairs    map[*pair]bool
 }
 
@@ -44,7 +45,11 @@ type swallow struct {
 type pair struct {
 	client, server net.Conn
 	mute           bool // the server's words are lost; guarded by Proxy.mu
+	struck         int  // index into Proxy.lost, while mute
 }
+
+// lostTail is how much of the end of a lost reply is kept.
+const lostTail = 512
 
 func (c *pair) close() {
 	c.client.Close()
@@ -106,6 +111,20 @@ func (p *Proxy) Swallowed() int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.swallows
+}
+
+// LostReplies is what the server has said so far on each connection that was
+// struck by SwallowReplies, in order of the strikes: the last 512 octets of it,
+// none if the server was silent. It tells a request that was carried out from
+// one that got lost itself.
+func (p *Proxy) LostReplies() [][]byte {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	all := make([][]byte, len(p.lost))
+	for i, b := range p.lost {
+		all[i] = bytes.Clone(b)
+	}
+	return all
 }
 
 // Close ends all connections and waits for the proxy's goroutines.
@@ -213,7 +232,8 @@ func (p *Proxy) listen(c *pair) func([]byte) bool {
 			}
 		}
 		if heard >= s.after {
-			c.mute = true
+			c.mute, c.struck = true, len(p.lost)
+			p.lost = append(p.lost, nil)
 			s.left--
 			p.swallows++
 		}
@@ -223,9 +243,13 @@ func (p *Proxy) listen(c *pair) func([]byte) bool {
 
 // forward passes what the server says unless the connection has been struck.
 func (p *Proxy) forward(c *pair) func([]byte) bool {
-	return func([]byte) bool {
+	return func(b []byte) bool {
 		p.mu.Lock()
 		defer p.mu.Unlock()
+		if c.mute {
+			words := append(p.lost[c.struck], b...)
+			p.lost[c.struck] = words[max(0, len(words)-lostTail):]
+		}
 		return !c.mute
 	}
 }

@@ -127,6 +127,15 @@ func TestSwallowReplies(t *testing.T) {
 	if n := p.Swallowed(); n != 1 {
 		t.Errorf("%d swallowed, want 1", n)
 	}
+	for deadline := time.Now().Add(5 * time.Second); ; {
+		lost := p.LostReplies()
+		if len(lost) == 1 && string(lost[0]) == "INSERT 1234\n" {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("lost replies %q", lost)
+		}
+	}
 	if got, err := say(t, dial(t, p), "INSERT 1234", 5*time.Second); err != nil || got != "INSERT 1234\n" {
 		t.Errorf("the next: got %q, %v", got, err)
 	}
