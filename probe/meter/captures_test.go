@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/tapwatch/tapwatch/probe/capture"
 	"github.com/tapwatch/tapwatch/probe/dpi"
 	"github.com/tapwatch/tapwatch/proto/flow"
 )
@@ -70,6 +71,45 @@ func TestConservation(t *testing.T) {
 			}
 		}
 	}
+}
+
+// TestCorpora: the same for the wider corpora, malformed captures among them;
+// what matters is that nothing panics and nothing is lost on the way.
+func TestCorpora(t *testing.T) {
+	if testing.Short() {
+		t.Skip("900 captures")
+	}
+	root := sharedCaptures(t)
+	captures := 0
+	for _, name := range []string{"arkime", "ndpi", "tcpdump-malformed", "zeek"} {
+		dir := t.TempDir()
+		unpack(t, filepath.Join(root, "corpus", name+".tar.gz"), dir)
+		in := dpi.NewInspector(dpi.DefaultConfig())
+		filepath.WalkDir(dir, func(path string, d os.DirEntry, err error) error {
+			if err != nil || d.IsDir() || !strings.Contains(filepath.Ext(path), "cap") {
+				return err
+			}
+			src, err := capture.OpenFile(path, capture.FileOptions{})
+			if err != nil {
+				return nil // not a capture any more: capture's tests look at those
+			}
+			src.Close()
+			captures++
+			n := run(t, path, Config{MaxFlows: 1000}, in, func(*flow.Record) {})
+			lost := uint64(0)
+			for _, v := range n.lost {
+				lost += v
+			}
+			if n.packets != n.flowPackets+lost || n.frameBytes != n.flowFrameBytes+n.lostBytes {
+				t.Errorf("%s: %d packets %d octets, in flows %d %d, lost %d %d", path, n.packets, n.frameBytes, n.flowPackets, n.flowFrameBytes, lost, n.lostBytes)
+			}
+			return nil
+		})
+	}
+	if captures < 700 {
+		t.Errorf("only %d captures", captures)
+	}
+	t.Logf("%d captures", captures)
 }
 
 // oracleFlow is a TCP or UDP stream as tshark sees it.

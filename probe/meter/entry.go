@@ -28,6 +28,7 @@ type entry struct {
 	dormant    bool  // its record is out, nothing is in the segment
 	cutPending bool  // a list is full: the next packet begins a segment
 	dpiDone    bool
+	turned     bool // initiator and responder are not as in rec
 	protocol   uint8
 
 	historyLen uint8

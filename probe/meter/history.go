@@ -74,6 +74,7 @@ func (e *entry) flip() {
 func (e *entry) swapPorts() {
 	e.srcPort, e.dstPort = e.dstPort, e.srcPort
 	e.srcMAC, e.dstMAC = e.dstMAC, e.srcMAC
+	e.turned = true
 	e.state.Flip()
 }
 

@@ -227,8 +227,12 @@ func (t *Table) inspect(e *entry, from int, p *decode.Packet) {
 	}
 	if e.rec == nil {
 		e.rec = t.takeRecord()
+		e.turned = true
 	}
-	e.observation(e.rec)
+	if e.turned {
+		e.turned = false
+		e.observation(e.rec)
+	}
 	full := false
 	e.state, full = t.inspector.Inspect(e.state, p, uint8(from) == e.initiator, e.rec)
 	e.dpiDone = e.state.Done()

@@ -222,6 +222,9 @@ func TestZeek(t *testing.T) {
 	for _, reason := range slices.Sorted(maps.Keys(explained)) {
 		t.Logf("%4d differ: %s", explained[reason], reason)
 	}
+	if found < 300 {
+		t.Errorf("only %d connections compared", found)
+	}
 	if explained[""] > 0 {
 		t.Errorf("%d connections differ from Zeek without a known reason", explained[""])
 	}
