@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"log/slog"
 	"strconv"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -19,9 +20,9 @@ import (
 	"github.com/tapwatch/tapwatch/proto/spool"
 )
 
-// Run captures until ctx ends or the files are read, then publishes what is
-// spooled for at most cfg.Spool.Drain. Nothing that was spooled is lost: the
-// next start publishes it.
+// Run captures until the files are read and published, or until ctx ends; then
+// it publishes what is spooled for at most cfg.Spool.Drain. Nothing that was
+// spooled is lost: the next start publishes it.
 func Run(ctx context.Context, cfg Config) error {
 	if err := cfg.Check(); err != nil {
 		return err
@@ -51,8 +52,29 @@ func Run(ctx context.Context, cfg Config) error {
 	var g errgroup.Group
 	g.Go(func() error { return o.Serve(serving) })
 	g.Go(func() error { defer stopServing(); return publish(publishing, cfg, sp, o) })
-	g.Go(func() error { defer stopPublishing(); return sources.run(ctx, cfg, sp, o) })
+	g.Go(func() error {
+		defer stopPublishing()
+		err := sources.run(ctx, cfg, sp, o)
+		if len(sources.files) > 0 {
+			published(ctx, sp)
+		}
+		return err
+	})
 	return g.Wait()
+}
+
+// published waits until the spool is empty or ctx ends: whoever gives files
+// wants all of them to arrive, however long Kafka takes.
+func published(ctx context.Context, sp *spool.Spool) {
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for sp.Stats().Records > 0 {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
 }
 
 func publish(ctx context.Context, cfg Config, sp *spool.Spool, o *ops.Ops) error {

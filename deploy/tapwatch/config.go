@@ -10,6 +10,7 @@ import (
 	"github.com/tapwatch/tapwatch/collector"
 	"github.com/tapwatch/tapwatch/probe"
 	"github.com/tapwatch/tapwatch/proto/kit"
+	"github.com/tapwatch/tapwatch/proto/kit/ops"
 )
 
 // Config is everything `tapwatch up` runs: the embedded servers, and the three
@@ -43,7 +44,7 @@ const database = "tapwatch"
 // DefaultConfig listens on the usual ports of 127.0.0.1 and keeps its state in
 // the working directory.
 func DefaultConfig() Config {
-	return Config{
+	cfg := Config{
 		State:      ".state",
 		Kafka:      KafkaConfig{Port: 9092, Partitions: 4, MaxBytes: 2 << 30},
 		ClickHouse: ClickHouseConfig{Port: 9000, HTTPPort: 8123},
@@ -51,6 +52,10 @@ func DefaultConfig() Config {
 		Collector:  collector.DefaultConfig(),
 		Analyzer:   analyzer.DefaultConfig(),
 	}
+	for _, o := range []*ops.Config{&cfg.Probe.Ops, &cfg.Collector.Ops, &cfg.Analyzer.Ops} {
+		o.LogLevel = "warn" // up says itself what is ready
+	}
+	return cfg
 }
 
 // connect points the three services at the servers that run.

@@ -112,7 +112,6 @@ func temporary(cfg *Config, level string) {
 	cfg.Probe.Name = "read"
 	cfg.Probe.Spool.Dir = cfg.State + "/spool"
 	cfg.Probe.Spool.MaxBytes = 1 << 40 // what the disk holds
-	cfg.Probe.Spool.Drain = drainPatience
 	cfg.Collector.Block.MaxWait = 200 * time.Millisecond
 	for _, o := range []*ops.Config{&cfg.Probe.Ops, &cfg.Collector.Ops, &cfg.Analyzer.Ops} {
 		o.Listen, o.LogLevel = "", level

@@ -107,7 +107,10 @@ func (o *Ops) Ready(component string, err error) {
 		return
 	}
 	o.gauge.WithLabelValues(component).Set(0)
-	if !known || before != reason {
+	switch {
+	case !known: // a start, not a failure
+		o.Log.Info("not ready yet", "component", component, "reason", reason)
+	case before != reason:
 		o.Log.Warn("not ready", "component", component, "reason", reason)
 	}
 }

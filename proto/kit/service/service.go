@@ -69,7 +69,7 @@ func (s Service[C]) envPrefix() string {
 }
 
 // Command returns the root command, which runs the service, with the subcommands check-config, print-config, version
-// and s.Commands.
+// and s.Commands; and ready, where C has a field of type ops.Config.
 func (s Service[C]) Command() *cobra.Command {
 	root := &cobra.Command{
 		Use:           s.commandName(),
@@ -126,6 +126,9 @@ func (s Service[C]) Command() *cobra.Command {
 			return err
 		},
 	})
+	if _, ok := opsOf(s.Default()); ok {
+		root.AddCommand(s.readyCommand())
+	}
 	root.AddCommand(s.Commands...)
 	return root
 }
