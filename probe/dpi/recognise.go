@@ -106,6 +106,8 @@ func portApp(proto uint8, port uint16) string {
 			return "snmp"
 		case 389:
 			return "cldap"
+		case 443:
+			return "quic" // met after its handshake
 		case 500, 4500:
 			return "ipsec"
 		case 514:
