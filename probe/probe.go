@@ -190,14 +190,15 @@ func (w *worker) readFiles(ctx context.Context, files []string, filter string) e
 	return failed
 }
 
-// CheckFiles opens each capture of cfg and closes it again, so that what cannot
-// be read at all is said before anything starts.
-func CheckFiles(cfg Config) error {
-	files, err := expand(cfg.Capture.Files)
+// CheckSources opens each interface and capture of cfg and closes it again, so
+// that what cannot be read at all is said before anything starts.
+func CheckSources(cfg Config) error {
+	in, err := open(cfg, slog.New(slog.DiscardHandler))
 	if err != nil {
 		return err
 	}
-	for _, path := range files {
+	defer in.Close()
+	for _, path := range in.files {
 		if path == "-" {
 			continue
 		}

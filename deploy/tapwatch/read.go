@@ -36,7 +36,7 @@ The exit code is 0 when the capture was read and every packet is accounted for,
 			return nil
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
-			level := "error"
+			level := "warn"
 			if verbose {
 				level = "info"
 			}
@@ -56,7 +56,7 @@ const drainPatience = 10 * time.Minute
 
 func read(ctx context.Context, cfg Config, level string, asJSON bool, out io.Writer) (err error) {
 	// A capture that cannot be opened at all needs no servers to say so.
-	if err := probe.CheckFiles(cfg.Probe); err != nil {
+	if err := probe.CheckSources(cfg.Probe); err != nil {
 		return err
 	}
 	log, err := ops.NewLogger(os.Stderr, level, "text")

@@ -63,8 +63,11 @@ const stopPatience = 10 * time.Second
 func up(ctx context.Context, cfg Config, fresh bool, out io.Writer) (err error) {
 	capturing := len(cfg.Probe.Capture.Files)+len(cfg.Probe.Capture.Interfaces) > 0
 	if capturing {
-		if err := errors.Join(cfg.Probe.Check(), probe.CheckFiles(cfg.Probe)); err != nil {
+		if err := cfg.Probe.Check(); err != nil {
 			return service.Usage(err)
+		}
+		if err := probe.CheckSources(cfg.Probe); err != nil {
+			return err
 		}
 	}
 	log, err := ops.NewLogger(os.Stderr, "warn", "text")
