@@ -17,6 +17,7 @@ import (
 var monday = time.Date(2026, 3, 2, 9, 0, 0, 0, time.UTC)
 
 func TestStores(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, 2)
 	g := [2]*generator{newGenerator(1, "a"), newGenerator(2, "b")}
 	for i := range 20 {
@@ -45,6 +46,7 @@ func TestStores(t *testing.T) {
 
 // TestDuplicates: the same batch again, in the same block and in a later one.
 func TestDuplicates(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, 1)
 	g := newGenerator(1, "a")
 	a, b, c := g.batch(t, 100, monday, time.Minute), g.batch(t, 100, monday, time.Minute), g.batch(t, 100, monday, time.Minute)
@@ -65,6 +67,7 @@ func TestDuplicates(t *testing.T) {
 // TestPoison: messages that cannot be decoded between good ones, and their way
 // back.
 func TestPoison(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, 1)
 	g := newGenerator(1, "a")
 	a, b, c := g.batch(t, 100, monday, time.Minute), g.batch(t, 100, monday, time.Minute), g.batch(t, 100, monday, time.Minute)
@@ -104,6 +107,7 @@ func TestPoison(t *testing.T) {
 // TestForgotten: Kafka has lost the group's offsets. Nothing is stored twice,
 // neither what is in `batches` nor rows of a block that never got there.
 func TestForgotten(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, 1)
 	g := newGenerator(1, "a")
 	var values [][]byte
@@ -131,6 +135,7 @@ func TestForgotten(t *testing.T) {
 
 // TestExpired: messages older than retention are accounted for, not stored.
 func TestExpired(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, 1)
 	g := newGenerator(1, "a")
 	a, b := g.batch(t, 100, monday, time.Minute), g.batch(t, 100, monday, time.Minute)
@@ -142,6 +147,7 @@ func TestExpired(t *testing.T) {
 }
 
 func TestWrongPassword(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, 1)
 	cfg := r.cfg
 	cfg.ClickHouse.Password = "wrong"

@@ -280,7 +280,12 @@ func (r *rig) produceRecord(topic string, record kafkago.Record) {
 	r.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
-	answer, err := r.client.Produce(ctx, &kafkago.ProduceRequest{Topic: topic, RequiredAcks: kafkago.RequireAll, Records: kafkago.NewRecordReader(record)})
+	client, err := r.cfg.Kafka.Client() // one that has not heard yet which topics there are
+	if err != nil {
+		r.Fatal(err)
+	}
+	defer kafka.CloseIdle(client)
+	answer, err := client.Produce(ctx, &kafkago.ProduceRequest{Topic: topic, RequiredAcks: kafkago.RequireAll, Records: kafkago.NewRecordReader(record)})
 	if err == nil {
 		err = answer.Error
 	}
