@@ -177,7 +177,7 @@ func (w *worker) readFiles(ctx context.Context, files []string, filter string) e
 		if ctx.Err() != nil {
 			return failed
 		}
-		src, err := capture.OpenFile(path, capture.FileOptions{Filter: filter})
+		src, err := capture.OpenFile(path, capture.FileOptions{Filter: filter, Map: true})
 		if err != nil {
 			failed = errors.Join(failed, err)
 			continue

@@ -25,6 +25,8 @@ type fileSource struct {
 	format  format
 	mapped  []byte // nil: streamed
 	behind  int    // mapped: pages below this offset were given back
+	ahead   int    // mapped: pages below this offset were asked for
+	guarded bool   // within Guard
 	touched byte   // keeps touch from being optimised away
 	expr    string
 	filters map[uint16]*Filter // by link type
@@ -39,6 +41,10 @@ type fileSource struct {
 // large file does not fill the resident set.
 const releaseStep = 32 << 20
 
+// populateStep is how many bytes of a map are brought in at once: one system
+// call in place of a page fault for every 4 to 64 KiB.
+const populateStep = 2 << 20
+
 func (s *fileSource) Next(f *Frame) (err error) {
 	if s.done != nil {
 		return s.done
@@ -47,13 +53,18 @@ func (s *fileSource) Next(f *Frame) (err error) {
 		if s.win.pos-s.behind >= releaseStep {
 			s.release()
 		}
-		defer s.recoverFault(debug.SetPanicOnFault(true), &err)
+		if s.win.pos >= s.ahead {
+			s.populate()
+		}
+		if !s.guarded {
+			defer s.recoverFault(debug.SetPanicOnFault(true), &err)
+		}
 	}
 	for {
 		if err := s.format.next(f); err != nil {
 			return s.stop(err)
 		}
-		if s.mapped != nil {
+		if s.mapped != nil && !s.guarded {
 			s.touch(f.Data)
 		}
 		if s.expr != "" {
@@ -152,6 +163,16 @@ func (s *fileSource) release() {
 	}
 }
 
+// populate brings in the next pages.
+func (s *fileSource) populate() {
+	begin := s.win.pos &^ (1<<16 - 1)
+	s.ahead = min(begin+populateStep, len(s.mapped))
+	populatePages(s.mapped[begin:s.ahead])
+	if s.ahead == len(s.mapped) {
+		s.ahead++ // never again
+	}
+}
+
 // recoverFault ends the file when its map faulted, which is what happens when
 // somebody truncates the file meanwhile. Any other panic goes on.
 func (s *fileSource) recoverFault(before bool, err *error) {
@@ -174,7 +195,9 @@ func Guard(src Source, fn func() error) (err error) {
 		return fn()
 	}
 	before := debug.SetPanicOnFault(true)
+	s.guarded = true
 	defer func() {
+		s.guarded = false
 		debug.SetPanicOnFault(before)
 		if r := recover(); r != nil {
 			if !faultIn(r, s.mapped) {

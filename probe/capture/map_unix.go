@@ -27,3 +27,7 @@ func unmapFile(m []byte) error { return unix.Munmap(m) }
 // releasePages drops pages of a map from the resident set; they can be read
 // again.
 func releasePages(m []byte) { _ = unix.Madvise(m, unix.MADV_DONTNEED) }
+
+// populatePages maps the pages of m that are in the page cache or reads them,
+// without a fault for each. Advice only: Linux has it since 5.14.
+func populatePages(m []byte) { _ = unix.Madvise(m, madvPopulateRead) }

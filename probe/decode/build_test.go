@@ -45,4 +45,6 @@ func udpDatagram(src, dst uint16, payload []byte) []byte {
 	return cat(be16(src), be16(dst), be16(uint16(8+len(payload))), []byte{0, 0}, payload)
 }
 
-func echo(typ byte, id uint16) []byte { return cat([]byte{typ, 0, 0, 0}, be16(id), be16(1), []byte("ping")) }
+func echo(typ byte, id uint16) []byte {
+	return cat([]byte{typ, 0, 0, 0}, be16(id), be16(1), []byte("ping"))
+}

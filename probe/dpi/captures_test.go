@@ -164,6 +164,11 @@ func (a *tally) report(list string) {
 		}
 		a.t.Errorf("disagreement not in %s:\n%s", list, w)
 	}
+	for w := range known {
+		if !slices.Contains(a.wrong, w) {
+			a.t.Logf("no longer a disagreement, take it off %s: %.120s", list, w)
+		}
+	}
 	for _, f := range slices.Sorted(maps.Keys(a.same)) {
 		a.t.Logf("%-16s %d agree", f, a.same[f])
 	}

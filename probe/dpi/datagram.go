@@ -8,42 +8,33 @@ import (
 // datagram takes one UDP payload.
 func (in *Inspector) datagram(st *State, d side, p *decode.Packet, rec *flow.Record) {
 	b := p.Payload
-	mode := byPort
-	if p.Fragment {
-		mode = fragment // which piece is not known: only the first begins a message
-	}
-	if st.kind == kindNone && !in.recogniseDatagram(st, b, mode, rec) {
+	if st.kind == kindNone && !in.recogniseDatagram(st, b, rec) {
 		return
 	}
 	switch st.kind {
 	case kindDNS:
-		if mode == fragment && !looksDNS(b, fragment) {
-			return
-		}
-		if !in.dnsMessage(st, b, rec, p.Time) && mode == byPort {
+		// The first piece of a fragmented message breaks off; that is not its fault.
+		if !in.dnsMessage(st, b, rec, p.Time) && !p.Fragment {
 			in.stats.Malformed++
 		}
 	case kindQUIC:
-		if !p.Fragment {
-			in.quicDatagram(st, d, b, rec)
-		}
+		in.quicDatagram(st, d, b, rec)
 	}
 }
 
 // recogniseDatagram looks for the protocol of a UDP flow, one line per
 // protocol. The ports of the DNS family decide which of its members it is;
 // elsewhere DNS must be unmistakable.
-func (in *Inspector) recogniseDatagram(st *State, b []byte, mode strictness, rec *flow.Record) bool {
-	if app := dnsFamily(rec); app != "" && looksDNS(b, mode) {
+func (in *Inspector) recogniseDatagram(st *State, b []byte, rec *flow.Record) bool {
+	if app := dnsFamily(rec); app != "" && looksDNS(b, false) {
 		in.recognised(st, kindDNS, rec, app, flow.AppDPI)
 		return true
 	}
 	switch {
-	case mode == fragment:
 	case looksQUIC(b):
 		in.recognised(st, kindQUIC, rec, "quic", flow.AppDPI)
 		return true
-	case looksDNS(b, anywhere):
+	case looksDNS(b, true):
 		in.recognised(st, kindDNS, rec, "dns", flow.AppDPI)
 		return true
 	}

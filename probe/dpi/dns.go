@@ -50,18 +50,9 @@ func (x *dnsState) forgetPlaces() {
 	x.waiting = 0
 }
 
-// strictness is how much a message must look like one.
-type strictness uint8
-
-const (
-	byPort   strictness = iota // the port says DNS already
-	fragment                   // the port says so, but this may be the middle of a message
-	anywhere                   // nothing says so
-)
-
-// looksDNS recognises a message. On a port
-// that says nothing it must be an ordinary query or response with one question.
-func looksDNS(b []byte, mode strictness) bool {
+// looksDNS recognises a message. Anywhere, on a port that says nothing, it must
+// be an ordinary query or response with one question.
+func looksDNS(b []byte, anywhere bool) bool {
 	if len(b) < dnsHeader {
 		return false
 	}
@@ -69,7 +60,7 @@ func looksDNS(b []byte, mode strictness) bool {
 	qd, an := binary.BigEndian.Uint16(b[4:]), binary.BigEndian.Uint16(b[6:])
 	ns, ar := binary.BigEndian.Uint16(b[8:]), binary.BigEndian.Uint16(b[10:])
 	response := flags&0x8000 != 0
-	if mode != anywhere {
+	if !anywhere {
 		if flags>>11&15 > 8 || int(qd) > 64 || qd == 0 && an == 0 && !response {
 			return false
 		}
@@ -77,11 +68,7 @@ func looksDNS(b []byte, mode strictness) bool {
 			return true
 		}
 		next, ok := skipName(b, dnsHeader)
-		if !ok || next+4 > len(b) {
-			return false
-		}
-		qtype, class := binary.BigEndian.Uint16(b[next:]), binary.BigEndian.Uint16(b[next+2:])
-		return mode == byPort || flags&0x7840 == 0 && qtype <= 260 && (class&0x7fff == 1 || class == 255)
+		return ok && next+4 <= len(b)
 	}
 	if flags&0x7840 != 0 || flags&15 > 10 || qd != 1 || !response && (an != 0 || ns != 0 || ar > 2 || flags&15 != 0) || an > 256 || ns > 64 || ar > 64 {
 		return false
@@ -120,7 +107,7 @@ func looksDNSStream(b []byte) verdict {
 	}
 	size := int(binary.BigEndian.Uint16(b))
 	m := b[2:min(2+size, len(b))]
-	if looksDNS(m, anywhere) {
+	if looksDNS(m, true) {
 		return yes
 	}
 	if len(m) < size && len(m) < dnsHeader+260 {
@@ -147,9 +134,9 @@ func (in *Inspector) dnsStream(st *State, d side, b []byte, rec *flow.Record, no
 		rec.Cut |= flow.CutStream
 	}
 	m := b[2:min(2+size, len(b))]
-	if !looksDNS(m, byPort) || !in.dnsMessage(st, m, rec, now) {
+	if !looksDNS(m, false) || !in.dnsMessage(st, m, rec, now) {
 		in.stats.Malformed++
-		if !looksDNS(m, byPort) {
+		if !looksDNS(m, false) {
 			in.cutStream(rec)
 			s.lost = true
 			return len(b)

@@ -127,8 +127,7 @@ func TestDNSSegments(t *testing.T) {
 	}
 }
 
-// TestDNSLinear plays the dearest messages found: chains of pointers, and
-// answers that all point to the longest chain.
+// TestDNSBounded follows a chain of pointers longer than any name needs.
 func TestDNSBounded(t *testing.T) {
 	chain := []byte(u16(1, 0x8180, 1, 5000, 0, 0) + "\x01a\x00" + u16(1, 1))
 	for len(chain) < 16000 {

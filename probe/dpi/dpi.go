@@ -92,7 +92,7 @@ const (
 // Inspect looks at one packet of a flow and writes what it learns into rec.
 // st is nil for the first packet of a flow, later what the call before
 // returned; fromSrc tells whether the packet was sent by rec's source. Packets
-// without payload may be left out. The packet is not kept.
+// without payload and Bare ones may be left out. The packet is not kept.
 //
 // full asks the caller to end this segment of the flow now: a list of rec has
 // reached flow.MaxList, or will soon and nothing in it is unanswered. The
@@ -101,7 +101,7 @@ func (in *Inspector) Inspect(st *State, p *decode.Packet, fromSrc bool, rec *flo
 	if st == nil {
 		st = in.newState()
 	}
-	if st.finished || p.PayloadLen == 0 {
+	if st.finished || p.PayloadLen == 0 || p.Bare {
 		return st, false
 	}
 	if st.swap {
@@ -126,9 +126,7 @@ func (in *Inspector) Inspect(st *State, p *decode.Packet, fromSrc bool, rec *flo
 		if st.blocked {
 			in.drainHeld(st, rec, p.Time)
 		}
-		if !p.Fragment || p.Flags != 0 { // later pieces have no sequence number
-			in.segment(st, d, p, rec)
-		}
+		in.segment(st, d, p, rec)
 	case protoUDP:
 		in.datagram(st, d, p, rec)
 	case protoSCTP:
