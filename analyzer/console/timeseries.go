@@ -1,0 +1,161 @@
+package console
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
+)
+
+const (
+	maxBuckets  = 2000
+	goodBuckets = 240 // what step auto aims below: a bar is then 3 px wide on a small screen
+
+)
+
+// steps are the lengths that step auto chooses from.
+var steps = []time.Duration{time.Second, 5 * time.Second, 10 * time.Second, 30 * time.Second, time.Minute, 2 * time.Minute, 5 * time.Minute, 10 * time.Minute,
+	15 * time.Minute, 30 * time.Minute, time.Hour, 2 * time.Hour, 3 * time.Hour, 6 * time.Hour, 12 * time.Hour, 24 * time.Hour, 7 * 24 * time.Hour}
+
+type timeseriesInput struct {
+	rangeInput
+	filterInput
+	Metric string `query:"metric" enum:"bytes,frame_bytes,packets,flows" default:"bytes"`
+	Step   string `query:"step" maxLength:"8" default:"auto" doc:"length of a step, as 30s, 5m, 1h or 1d; auto: at most 240 steps"`
+	Split  string `query:"split" enum:"none,app" default:"none"`
+	N      int    `query:"n" minimum:"1" maximum:"12" default:"8" doc:"with split: applications told apart, the largest; the rest is other"`
+}
+
+// Timeseries is traffic over time.
+type Timeseries struct {
+	Range        Range        `json:"range" doc:"in whole steps"`
+	Completeness Completeness `json:"completeness"`
+	Metric       string       `json:"metric"`
+	StepS        int64        `json:"step_s" doc:"length of a step in seconds"`
+	Times        []int64      `json:"times" doc:"begin of each step, Unix seconds"`
+	Series       []Series     `json:"series" doc:"largest first, other last"`
+}
+
+// Series is one line, with a value for each of the times.
+type Series struct {
+	Name   string   `json:"name" doc:"all without split; else the application, empty: not determined, other: the rest"`
+	Other  bool     `json:"other" doc:"the rest of the applications"`
+	Total  uint64   `json:"total"`
+	Values []uint64 `json:"values"`
+}
+
+func stepOf(s string, length time.Duration) (time.Duration, error) {
+	if s == "auto" {
+		for _, step := range steps {
+			if length/step < goodBuckets {
+				return step, nil
+			}
+		}
+		week := steps[len(steps)-1]
+		return (length/week/maxBuckets + 1) * week, nil
+	}
+	step, err := parseLength(s)
+	if err != nil || step < time.Second {
+		return 0, badRequest("step: %s is not a length of time; write 30s, 5m, 1h, 1d or auto", layoutSafe(s))
+	}
+	if length/step >= maxBuckets {
+		return 0, badRequest("step: %s makes more than %d steps of this range; choose a longer one, or auto", layoutSafe(s), maxBuckets)
+	}
+	return step, nil
+}
+
+func (c *Console) timeseries(ctx context.Context, in *timeseriesInput) (*answer[Timeseries], error) {
+	r, err := c.db.resolve(ctx, in.rangeInput)
+	if err != nil {
+		return nil, err
+	}
+	step, err := stepOf(in.Step, r.To.Sub(r.From))
+	if err != nil {
+		return nil, err
+	}
+	if !r.empty() {
+		r = align(r, step)
+	}
+	out := Timeseries{Range: r.tell(), Metric: in.Metric, StepS: int64(step / time.Second), Times: []int64{}, Series: []Series{}}
+	if out.Completeness, err = c.db.completeness(ctx, r, in.Probe); err != nil {
+		return nil, err
+	}
+	w, err := in.filterInput.where()
+	if err != nil || r.empty() {
+		return &answer[Timeseries]{out}, err
+	}
+	for name, value := range r.params() {
+		w.params[name] = value
+	}
+	w.params["step"], w.params["n"] = fmt.Sprint(out.StepS), fmt.Sprint(in.N)
+	w.raw = w.raw || step%time.Minute != 0
+	head, table := volumes(w)
+	metric := metricColumns[in.Metric]
+	for t := r.From.Unix(); t < r.To.Unix(); t += out.StepS {
+		out.Times = append(out.Times, t)
+	}
+	// The name of what is not told apart cannot come off the wire: it is a
+	// column of its own.
+	name, other := "''", "0"
+	if in.Split == "app" {
+		if head == "" {
+			head = "WITH "
+		} else {
+			head += ", "
+		}
+		head += "volumes AS " + table + ", largest AS (SELECT app FROM volumes GROUP BY app ORDER BY sum(" + metric + ") DESC, app LIMIT {n:UInt32})\n"
+		table = "volumes"
+		other = "app NOT IN (SELECT app FROM largest)"
+		name = "if(other, '', app)"
+	}
+	index := map[string]int{}
+	err = c.db.each(ctx, head+"SELECT toUInt8("+other+") AS other, "+name+" AS name, intDiv(toInt64(toUnixTimestamp(t)), {step:Int64}) * {step:Int64} AS bucket, sum("+metric+") FROM "+table+
+		" GROUP BY other, name, bucket", w.params, func(rows driver.Rows) error {
+		var rest uint8
+		var name string
+		var at int64
+		var v uint64
+		if err := rows.Scan(&rest, &name, &at, &v); err != nil {
+			return err
+		}
+		key := fmt.Sprint(rest, name)
+		i, known := index[key]
+		if !known {
+			i = len(out.Series)
+			index[key] = i
+			out.Series = append(out.Series, Series{Name: name, Other: rest == 1, Values: make([]uint64, len(out.Times))})
+		}
+		if n := (at - out.Times[0]) / out.StepS; n >= 0 && n < int64(len(out.Times)) {
+			out.Series[i].Values[n] += v
+			out.Series[i].Total += v
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read timeseries: %w", err)
+	}
+	slices.SortFunc(out.Series, func(a, b Series) int {
+		switch {
+		case a.Other != b.Other && a.Other, a.Other == b.Other && a.Total < b.Total:
+			return 1
+		case a.Other != b.Other, a.Total > b.Total:
+			return -1
+		case a.Name < b.Name:
+			return -1
+		}
+		return 1
+	})
+	for i := range out.Series {
+		if in.Split == "none" {
+			out.Series[i].Name = "all"
+		} else if out.Series[i].Other {
+			out.Series[i].Name = "other"
+		}
+	}
+	if len(out.Series) == 0 && in.Split == "none" {
+		out.Series = []Series{{Name: "all", Values: make([]uint64, len(out.Times))}}
+	}
+	return &answer[Timeseries]{out}, nil
+}
