@@ -121,8 +121,10 @@ type FlowBatch struct {
 	// Number of the connection within (probe, epoch, worker), from 1; difference to the record before. [IPFIX 148, Zeek uid]
 	FlowId []int64 `protobuf:"zigzag64,123,rep,packed,name=flow_id,json=flowId,proto3" json:"flow_id,omitempty"`
 	// Number of this piece of the connection, from 0: long connections are cut
-	// by the active timeout or a full list. Counters count this piece only; TCP
-	// flags, conn_state, history and round trip times are the connection's so far.
+	// by the active timeout or a full list, and a TCP connection that was silent
+	// for the idle timeout and then speaks again goes on in the next piece. Counters
+	// count this piece only; TCP flags, conn_state, history and round trip times are
+	// the connection's so far.
 	Segment []uint32 `protobuf:"varint,124,rep,packed,name=segment,proto3" json:"segment,omitempty"`
 	// -- volume, per direction ------------------------------------------------------
 	// Packets. [IPFIX 2 and reverse, Zeek orig_pkts / resp_pkts, ECS source.packets]
@@ -1096,7 +1098,8 @@ type DropRange struct {
 	Records    uint64 `protobuf:"varint,5,opt,name=records,proto3" json:"records,omitempty"`
 	Packets    uint64 `protobuf:"varint,6,opt,name=packets,proto3" json:"packets,omitempty"`
 	FrameBytes uint64 `protobuf:"varint,7,opt,name=frame_bytes,json=frameBytes,proto3" json:"frame_bytes,omitempty"`
-	// "spool_full", "spool_corrupt" or "too_large".
+	// "spool_full", "corrupt", "rejected" (by Kafka) or "io_error".
+	// A range may be declared twice after a crash; it counts once.
 	Reason        string `protobuf:"bytes,8,opt,name=reason,proto3" json:"reason,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
