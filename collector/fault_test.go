@@ -193,3 +193,30 @@ func TestClickHouseAway(t *testing.T) {
 	p.Refuse(false)
 	r.exactly(values...)
 }
+
+// TestKafkaAway: a collector that starts without Kafka waits, and ends at once
+// when told to.
+func TestKafkaAway(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, 1)
+	cfg := r.cfg
+	broker, err := fault.Listen(cfg.Kafka.Brokers[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg.Kafka.Brokers = []string{broker.Addr()}
+	broker.Close()
+	r.serveMetrics(&cfg)
+	stop := r.start(cfg)
+	for i := 0; ; i++ {
+		s := r.readiness(cfg)
+		if strings.Contains(s, `"ready":false`) && strings.Contains(s, "kafka is unreachable") {
+			break
+		}
+		if i == 100 {
+			t.Fatalf("readiness does not tell: %s", s)
+		}
+		pause(100 * time.Millisecond)
+	}
+	stop()
+}

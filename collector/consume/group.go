@@ -24,7 +24,8 @@ const (
 	joinBackoff       = time.Second
 	// grace is what a block gets to be finished when its owner has to leave. It
 	// must end well before the session does.
-	grace = 4 * time.Second
+	grace        = 4 * time.Second
+	leaveTimeout = 3 * time.Second
 	// stall is how long a partition may do nothing at all, not even wait for
 	// somebody, before the process is given up: a hung owner keeps its
 	// heartbeat, and so its partition, for ever.
@@ -121,7 +122,22 @@ func Run(ctx context.Context, cfg Config) error {
 		return err // the process ends: neither the hung partition nor its group is waited for
 	}
 	running.Wait()
-	return members.Close() // leaves the group
+	return leave(members)
+}
+
+// leave leaves the group, so that the others need not wait for the session's end.
+// Where Kafka does not answer, it is left to end.
+func leave(members *kafka.ConsumerGroup) error {
+	left := make(chan error, 1)
+	go func() { left <- members.Close() }()
+	t := time.NewTimer(leaveTimeout)
+	defer t.Stop()
+	select {
+	case err := <-left:
+		return err
+	case <-t.C:
+		return nil
+	}
 }
 
 // generation starts the partitions that the group gave us; they end with it.

@@ -51,7 +51,8 @@ const (
 	keepUnsaid    = time.Hour        // a build that never was published
 	buildTimeout  = 10 * time.Minute // of one build
 	queryTimeout  = time.Minute
-	costFactor    = 5 // a bucket rests for this many times as long as its build took
+	restMost      = 10 * time.Minute // of a bucket that stays dirty whatever is done
+	costFactor    = 5                // a bucket rests for this many times as long as its build took
 )
 
 // Config is what New needs; all fields are required.
@@ -69,11 +70,18 @@ type Builder struct {
 	log      *slog.Logger
 	metrics  metrics
 
-	last    uint64              // build number
-	seen    time.Time           // batches stored before have been looked at
-	whole   time.Time           // when all were
-	buckets map[int64]time.Time // dirty bucket (Unix time) -> not before
+	last    uint64            // build number
+	seen    time.Time         // batches stored before have been looked at
+	whole   time.Time         // when all were
+	buckets map[int64]*bucket // by Unix time: dirty, or built a moment ago
 	cleaned time.Time
+}
+
+// bucket is what is remembered of one.
+type bucket struct {
+	notBefore time.Time
+	rest      time.Duration
+	rows      uint64 // of its last build
 }
 
 type metrics struct {
@@ -99,7 +107,7 @@ func New(cfg Config) *Builder {
 
 // Run builds until ctx ends. It begins with a look at everything.
 func (b *Builder) Run(ctx context.Context) {
-	b.seen, b.whole, b.buckets = time.Time{}, time.Time{}, map[int64]time.Time{}
+	b.seen, b.whole, b.buckets = time.Time{}, time.Time{}, map[int64]*bucket{}
 	defer b.metrics.dirty.Set(0)
 	for ctx.Err() == nil {
 		if err := b.Pass(ctx); err != nil && ctx.Err() == nil {
@@ -119,16 +127,16 @@ func (b *Builder) Run(ctx context.Context) {
 // has been replaced.
 func (b *Builder) Pass(ctx context.Context) error {
 	if b.buckets == nil {
-		b.buckets = map[int64]time.Time{}
+		b.buckets = map[int64]*bucket{}
 	}
 	if err := b.look(ctx); err != nil {
 		return err
 	}
 	now := time.Now()
 	var due []int64
-	for bucket, notBefore := range b.buckets {
-		if !now.Before(notBefore) {
-			due = append(due, bucket)
+	for at, k := range b.buckets {
+		if !now.Before(k.notBefore) {
+			due = append(due, at)
 		}
 	}
 	slices.Sort(due)
@@ -186,15 +194,15 @@ func (b *Builder) look(ctx context.Context) error {
 			return fmt.Errorf("look for dirty buckets: %w", err)
 		}
 	}
-	for bucket := range dirty {
-		if _, known := b.buckets[bucket]; !known {
-			b.buckets[bucket] = time.Time{}
+	for at := range dirty {
+		if b.buckets[at] == nil {
+			b.buckets[at] = new(bucket)
 		}
 	}
-	for bucket, notBefore := range b.buckets {
+	for at, k := range b.buckets {
 		// A clean bucket is remembered while it rests.
-		if !dirty[bucket] && began.After(notBefore) {
-			delete(b.buckets, bucket)
+		if !dirty[at] && began.After(k.notBefore) {
+			delete(b.buckets, at)
 		}
 	}
 	b.metrics.dirty.Set(float64(len(dirty)))
@@ -231,19 +239,52 @@ func (b *Builder) build(ctx context.Context, buckets []int64) error {
 	if err := b.conn.Exec(ctx, publishSQL, clickhouse.Named("name", Name), clickhouse.Named("build", number)); err != nil {
 		return fmt.Errorf("publish build %d: %w", number, err)
 	}
-	var rows uint64
-	if err := b.conn.QueryRow(ctx, "SELECT sum(raw_rows) FROM rollup_builds WHERE rollup = ? AND build = ?", Name, number).Scan(&rows); err != nil {
-		return fmt.Errorf("look at build %d: %w", number, err)
+	built, err := b.built(ctx, number)
+	if err != nil {
+		return err
 	}
 	took := time.Since(began)
 	b.metrics.builds.Add(float64(len(buckets)))
-	b.metrics.rows.Add(float64(rows))
 	b.metrics.seconds.Observe(took.Seconds())
-	rest := max(b.interval, costFactor*took)
-	for _, bucket := range buckets {
-		b.buckets[bucket] = time.Now().Add(rest)
+	for _, at := range buckets {
+		k := b.buckets[at]
+		if k == nil {
+			k = new(bucket)
+			b.buckets[at] = k
+		}
+		b.metrics.rows.Add(float64(built[at]))
+		// A bucket that has got nothing new lacks rows that are not to be had:
+		// somebody has deleted them, or their block is stopped.
+		if rest := max(b.interval, costFactor*took); k.rest > 0 && built[at] == k.rows {
+			k.rest = min(max(2*k.rest, rest), restMost)
+		} else {
+			k.rest = rest
+		}
+		k.rows, k.notBefore = built[at], time.Now().Add(k.rest)
 	}
 	return nil
+}
+
+// built returns how many raw rows a build is made of, by bucket.
+func (b *Builder) built(ctx context.Context, number uint64) (map[int64]uint64, error) {
+	rows, err := b.conn.Query(ctx, "SELECT toUInt32(bucket), raw_rows FROM rollup_builds WHERE rollup = ? AND build = ?", Name, number)
+	if err != nil {
+		return nil, fmt.Errorf("look at build %d: %w", number, err)
+	}
+	defer rows.Close()
+	built := map[int64]uint64{}
+	for rows.Next() {
+		var at uint32
+		var n uint64
+		if err := rows.Scan(&at, &n); err != nil {
+			return nil, fmt.Errorf("look at build %d: %w", number, err)
+		}
+		built[int64(at)] = n
+	}
+	if err := rows.Err(); err != nil {
+		return nil, fmt.Errorf("look at build %d: %w", number, err)
+	}
+	return built, nil
 }
 
 // number is a build number: the time in ns, and greater than those before.

@@ -55,7 +55,7 @@ func raw(t *testing.T, conn driver.Conn, seq, hour, n int) {
 	t.Helper()
 	exec(t, conn, fmt.Sprintf(`INSERT INTO flows (probe, epoch, seq, row, received, src_ip, dst_ip, dst_port, protocol, start, end, segment, src_packets, dst_packets, src_bytes, dst_bytes, dst_payload_bytes)
 		SELECT 'p', 1, %d, number, now64(3), toIPv6('10.0.0.1'), toIPv6('10.0.0.' || toString(number %% 5)), 443, 6,
-		toDateTime64('2026-03-02 00:00:00', 9, 'UTC') + INTERVAL %d HOUR + INTERVAL intDiv(number, 3) MINUTE, start, number %% 2, 1, 2, 100 + number, 7, number %% 4 FROM numbers(%d)`, seq, hour, n))
+		(toDateTime64('2026-03-02 00:00:00', 9, 'UTC') + INTERVAL %d HOUR) + INTERVAL intDiv(number, 3) MINUTE AS start, start, number %% 2, 1, 2, 100 + number, 7, number %% 4 FROM numbers(%d)`, seq, hour, n))
 }
 
 // promise adds the batch that tells of them.
@@ -90,8 +90,8 @@ func pass(t *testing.T, b *Builder) {
 		t.Fatal(err)
 	}
 	// As if the rest after a build were over.
-	for bucket := range b.buckets {
-		b.buckets[bucket] = time.Time{}
+	for _, k := range b.buckets {
+		k.notBefore = time.Time{}
 	}
 }
 
@@ -143,11 +143,11 @@ func TestCrash(t *testing.T) {
 	promise(t, conn, 1, 0, 90)
 	dead := builder(t, conn)
 	ctx, cancel := context.WithCancel(t.Context())
-	dead.buckets = map[int64]time.Time{}
-	bucket := time.Date(2026, 3, 2, 0, 0, 0, 0, time.UTC).Unix()
-	exec(t, conn, fmt.Sprintf("INSERT INTO flows_1m_builds (bucket, build, minute, segments) VALUES (%d, 5, %d, 90)", bucket, bucket))
+	dead.buckets = map[int64]*bucket{}
+	at := time.Date(2026, 3, 2, 0, 0, 0, 0, time.UTC).Unix()
+	exec(t, conn, fmt.Sprintf("INSERT INTO flows_1m_builds (bucket, build, minute, segments) VALUES (%d, 5, %d, 90)", at, at))
 	cancel()
-	if err := dead.build(ctx, []int64{bucket}); err == nil {
+	if err := dead.build(ctx, []int64{at}); err == nil {
 		t.Error("a build without time has succeeded")
 	}
 	want(t, conn, "SELECT sum(segments) FROM flows_1m", 0)
@@ -207,4 +207,26 @@ func TestShrunk(t *testing.T) {
 	exec(t, conn, "TRUNCATE TABLE batches")
 	pass(t, builder(t, conn))
 	want(t, conn, "SELECT sum(segments) FROM flows_1m", 60)
+}
+
+// A bucket that lacks rows for good is tried less and less often.
+func TestShort(t *testing.T) {
+	conn := database(t)
+	b := builder(t, conn)
+	raw(t, conn, 1, 0, 50)
+	promise(t, conn, 1, 0, 60)
+	var rest time.Duration
+	for i := range 6 {
+		pass(t, b)
+		if len(b.buckets) != 1 {
+			t.Fatalf("pass %d: %d dirty buckets, want 1", i, len(b.buckets))
+		}
+		for _, k := range b.buckets {
+			if i > 0 && k.rest < 2*rest {
+				t.Errorf("pass %d: rests for %s after %s", i, k.rest, rest)
+			}
+			rest = k.rest
+		}
+	}
+	same(t, conn, 50)
 }
