@@ -5,7 +5,9 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/tapwatch/tapwatch/probe/dpi"
 	"github.com/tapwatch/tapwatch/probe/ledger"
+	"github.com/tapwatch/tapwatch/probe/meter"
 	"github.com/tapwatch/tapwatch/proto/kit/ops"
 )
 
@@ -15,6 +17,8 @@ type metrics struct {
 	worker string
 	last   ledger.Totals
 	losses map[string]ledger.Loss
+	meter  meter.Stats
+	seen   dpi.Stats
 }
 
 // meters are the probe's metrics.
@@ -24,6 +28,9 @@ type meters struct {
 	flows, records         *prometheus.CounterVec
 	lost, lostRecords      *prometheus.CounterVec
 	open                   *prometheus.GaugeVec
+	evicted                *prometheus.CounterVec
+	dpi                    *prometheus.CounterVec
+	buffers                *prometheus.GaugeVec
 	stages                 *ops.Stages
 }
 
@@ -42,10 +49,13 @@ func newMeters(reg prometheus.Registerer) *meters {
 		records:     counter("meter_records_total", "Flow records made."),
 		lost:        counter("ledger_lost_packets_total", "Packets that are in no flow, by reason.", "reason"),
 		lostRecords: counter("ledger_lost_records_total", "Flow records that were not handed over, by reason.", "reason"),
+		evicted:     counter("meter_evicted_flows_total", "Flows ended early because the table was full."),
+		dpi:         counter("dpi_events_total", "Flows recognised or given up, streams cut (of these for want of memory), malformed messages, QUIC packets that could not be opened.", "event"),
+		buffers:     prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "tapwatch_probe_dpi_buffer_bytes", Help: "Octets held for stream reassembly."}, []string{"worker"}),
 		open:        prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "tapwatch_probe_meter_open_flows", Help: "Flows in the table."}, []string{"worker"}),
 		stages:      ops.StageLatency(reg, "probe"),
 	}
-	reg.MustRegister(m.open)
+	reg.MustRegister(m.open, m.buffers)
 	return m
 }
 
@@ -58,7 +68,7 @@ func (m *metrics) flowEnded(sinceLastPacket int64) {
 }
 
 // update adds what the ledger counted since the update before.
-func (m *metrics) update(t ledger.Totals, open int) {
+func (m *metrics) update(t ledger.Totals, open int, flows meter.Stats, seen dpi.Stats) {
 	add := func(c *prometheus.CounterVec, now, was uint64) { c.WithLabelValues(m.worker).Add(float64(now - was)) }
 	add(m.packets, t.SeenPackets, m.last.SeenPackets)
 	add(m.bytes, t.SeenFrameBytes, m.last.SeenFrameBytes)
@@ -72,6 +82,19 @@ func (m *metrics) update(t ledger.Totals, open int) {
 		m.lostRecords.WithLabelValues(m.worker, reason).Add(float64(n.Records - was.Records))
 		m.losses[reason] = n
 	}
+	add(m.evicted, flows.Evicted, m.meter.Evicted)
+	for _, e := range [...]struct {
+		name     string
+		now, was uint64
+	}{
+		{"recognised", seen.Recognised, m.seen.Recognised}, {"unknown", seen.Unknown, m.seen.Unknown},
+		{"stream_cut", seen.StreamsCut, m.seen.StreamsCut}, {"no_memory", seen.NoMemory, m.seen.NoMemory},
+		{"malformed", seen.Malformed, m.seen.Malformed}, {"quic_failed", seen.QUICFailed, m.seen.QUICFailed},
+	} {
+		m.dpi.WithLabelValues(m.worker, e.name).Add(float64(e.now - e.was))
+	}
+	m.buffers.WithLabelValues(m.worker).Set(float64(seen.BufferBytes))
+	m.meter, m.seen = flows, seen
 	m.open.WithLabelValues(m.worker).Set(float64(open))
 	m.last = t
 }

@@ -28,6 +28,7 @@ type sink interface {
 type worker struct {
 	live    bool
 	dec     *decode.Decoder
+	dpi     *dpi.Inspector
 	table   *meter.Table
 	ledger  *ledger.Ledger
 	sink    sink
@@ -44,8 +45,9 @@ type worker struct {
 const cutEvery = time.Second
 
 func newWorker(cfg Config, live bool, log *slog.Logger) *worker {
-	w := &worker{live: live, dec: decode.New(decode.DefaultConfig()), ledger: ledger.New(), log: log, lastCut: time.Now(), second: -1}
-	w.table = meter.New(cfg.Meter.table(), dpi.NewInspector(dpi.DefaultConfig()), w.emit)
+	w := &worker{live: live, dec: decode.New(decode.DefaultConfig()), dpi: dpi.NewInspector(dpi.DefaultConfig()),
+		ledger: ledger.New(), log: log, lastCut: time.Now(), second: -1}
+	w.table = meter.New(cfg.Meter.table(), w.dpi, w.emit)
 	return w
 }
 
@@ -156,7 +158,7 @@ func (w *worker) cut() {
 	w.countFlows()
 	w.sink.Cut()
 	if w.metrics != nil {
-		w.metrics.update(w.ledger.Totals(), w.table.Open())
+		w.metrics.update(w.ledger.Totals(), w.table.Open(), w.table.Stats(), w.dpi.Stats())
 	}
 }
 

@@ -88,7 +88,7 @@ func TestCompressed(t *testing.T) {
 // cut is told, and nothing else happens.
 func TestCut(t *testing.T) {
 	for name, b := range map[string][]byte{"pcap": threePackets(), "pcapng": threeBlocks()} {
-		whole := map[int]int{} // length at a boundary -> packets
+		var whole map[int]int // length at a boundary -> packets
 		if name == "pcap" {
 			whole = map[int]int{24: 0, 24 + 76: 1, 24 + 152: 2, 24 + 228: 3}
 		} else {

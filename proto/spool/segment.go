@@ -30,8 +30,7 @@ type segment struct {
 	syncing  bool   // a group commit uses f
 
 	loaded   bool   // items is complete
-	items    []item // open records; from cur on those not handed out
-	cur      int
+	items    []item // open records that were not handed out
 	inflight map[uint32]item // handed out by Next, not acknowledged
 
 	f *os.File // nil: closed
