@@ -29,8 +29,8 @@ type segment struct {
 	sealed   bool   // no more appends
 	syncing  bool   // a group commit uses f
 
-	loaded   bool   // items is complete
-	items    []item // open records that were not handed out
+	loaded   bool            // items is complete
+	items    []item          // open records that were not handed out
 	inflight map[uint32]item // handed out by Next, not acknowledged
 
 	f *os.File // nil: closed
