@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"runtime"
 	"testing"
 	"time"
 
@@ -180,4 +181,29 @@ func TestCheck(t *testing.T) {
 			t.Errorf("%s: got %v, want an error with a hint", name, err)
 		}
 	}
+}
+
+// TestNoLeak: a collector that has ended leaves no goroutine behind.
+func TestNoLeak(t *testing.T) {
+	r := newRig(t, 2)
+	g := newGenerator(1, "a")
+	round := func(n uint64) {
+		stop := r.start(r.cfg)
+		produce(t, r.client, r.cfg.Topic, 0, g.batch(t, 100, monday, time.Minute))
+		r.until("SELECT count() FROM batches FINAL", n, 30*time.Second)
+		stop()
+	}
+	round(1) // the test's own clients have their connections now
+	before := runtime.NumGoroutine()
+	round(2)
+	round(3)
+	after := 0
+	for range 100 {
+		if after = runtime.NumGoroutine(); after <= before+2 {
+			return
+		}
+		pause(100 * time.Millisecond)
+	}
+	stacks := make([]byte, 1<<20)
+	t.Errorf("%d goroutines, before two runs %d:\n%s", after, before, stacks[:runtime.Stack(stacks, true)])
 }
