@@ -1,0 +1,409 @@
+package e2e
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	kafkago "github.com/segmentio/kafka-go"
+
+	"github.com/tapwatch/tapwatch/proto/flow"
+)
+
+// findings are the differences between what was accepted, what Kafka holds and
+// what is stored.
+type findings struct {
+	batches   int // identities in Kafka
+	messages  int // of them and their repetitions
+	maybe     int // begun, and killed before anybody knew; in Kafka or not
+	waiting   int // seen in the spool of a dead probe
+	published int // flows of all identities
+	stored    int // rows
+	missing   int
+	double    int
+	altered   int
+	stray     int // rows that nobody published
+	other     []string
+}
+
+// wrong reports whether anything is not as it has to be.
+func (f *findings) wrong() bool {
+	return f.missing+f.double+f.altered+f.stray+len(f.other) > 0
+}
+
+func (f *findings) note(format string, args ...any) {
+	if len(f.other) < 20 {
+		f.other = append(f.other, fmt.Sprintf(format, args...))
+	}
+}
+
+// place is where a message stands in Kafka.
+type place struct {
+	partition int32
+	offset    int64
+}
+
+// published is a batch in Kafka.
+type published struct {
+	sum       [32]byte // of the message
+	site      string
+	rows      []uint64 // hash of each
+	seen      []uint8  // how often each is stored
+	places    map[place]int64
+	packets   uint64 // in its ledger
+	endOfFlow bool
+}
+
+// readKafka returns all batches there are, and how many messages each partition has.
+func (r *rig) readKafka(f *findings) (map[batchID]*published, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	defer cancel()
+	all := map[batchID]*published{}
+	decoder := flow.NewReader()
+	for p := range partitions {
+		conn, err := kafkago.DialLeader(ctx, "tcp", r.kafka.Addr(), killTopic, p)
+		if err != nil {
+			return nil, err
+		}
+		first, end, err := conn.ReadOffsets()
+		if err := errors.Join(err, conn.Close()); err != nil {
+			return nil, err
+		}
+		if first != 0 {
+			return nil, fmt.Errorf("partition %d begins at %d", p, first)
+		}
+		reader := kafkago.NewReader(kafkago.ReaderConfig{Brokers: []string{r.kafka.Addr()}, Topic: killTopic, Partition: p, MaxBytes: 16 << 20})
+		for next := int64(0); next < end; next++ {
+			m, err := reader.ReadMessage(ctx)
+			if err != nil {
+				return nil, errors.Join(err, reader.Close())
+			}
+			if m.Offset != next {
+				f.note("kafka partition %d: offset %d after %d", p, m.Offset, next-1)
+				next = m.Offset
+			}
+			if err := keepMessage(all, decoder, &m, f); err != nil {
+				return nil, errors.Join(err, reader.Close())
+			}
+		}
+		if err := reader.Close(); err != nil {
+			return nil, err
+		}
+	}
+	return all, nil
+}
+
+func keepMessage(all map[batchID]*published, decoder *flow.Reader, m *kafkago.Message, f *findings) error {
+	b, err := decoder.Read(m.Value)
+	if err != nil {
+		return fmt.Errorf("decode offset %d of partition %d: %w", m.Offset, m.Partition, err)
+	}
+	h := b.Header()
+	id := batchID{h.Probe, h.Epoch, h.Worker, h.Seq}
+	at, sum := place{int32(m.Partition), m.Offset}, sha256.Sum256(m.Value)
+	f.messages++
+	if have := all[id]; have != nil {
+		if have.sum != sum {
+			f.note("%v is in Kafka with two contents", id)
+		}
+		have.places[at] = m.Time.UnixMilli()
+		return nil
+	}
+	p := &published{sum: sum, site: h.Site, places: map[place]int64{at: m.Time.UnixMilli()}, rows: make([]uint64, b.Len()), seen: make([]uint8, b.Len()), endOfFlow: h.EndOfStream}
+	var r flow.Record
+	for i := range p.rows {
+		b.Record(i, &r)
+		p.rows[i] = rowHash(&r)
+	}
+	for _, s := range h.Ledger {
+		p.packets += s.SeenPackets
+	}
+	all[id] = p
+	f.batches++
+	f.published += len(p.rows)
+	return nil
+}
+
+// compareAccepted holds what the spools accepted against what Kafka has.
+func (r *rig) compareAccepted(all map[batchID]*published, f *findings) error {
+	journal, err := readJournal(r.s.Journal)
+	if err != nil {
+		return err
+	}
+	journalled := map[batchID]bool{}
+	next := 0
+	var rec flow.Record
+	for _, e := range journal {
+		journalled[e.id()] = true
+		p := all[e.id()]
+		if e.Accepted {
+			if e.First != next {
+				f.note("flows [%d,%d) are in no batch or in two", next, e.First)
+			}
+			next = e.First + e.Count
+		} else {
+			f.maybe++
+		}
+		switch {
+		case p == nil && e.Accepted:
+			f.missing += e.Count
+			f.note("%v was accepted and is not in Kafka", e.id())
+			continue
+		case p == nil:
+			continue
+		case len(p.rows) != e.Count:
+			f.note("%v has %d flows in Kafka, not %d", e.id(), len(p.rows), e.Count)
+			continue
+		}
+		for i, hash := range p.rows {
+			if makeFlow(r.seed, e.First+i, &rec); hash != rowHash(&rec) {
+				f.altered++
+				f.note("flow %d is another one in Kafka", e.First+i)
+			}
+		}
+	}
+	if next != r.flows {
+		f.note("%d of %d flows were accepted", next, r.flows)
+	}
+	last := map[batchID]uint64{} // Seq 0: of the (probe, epoch, worker)
+	count := map[batchID]uint64{}
+	for id := range all {
+		if id.Probe == flowProbe && !journalled[id] {
+			f.note("%v is in Kafka and was never made", id)
+		}
+		who := batchID{id.Probe, id.Epoch, id.Worker, 0}
+		last[who] = max(last[who], id.Seq)
+		count[who]++
+	}
+	for who, n := range count {
+		if n != last[who] {
+			f.note("%v: %d batches in Kafka, the last one is number %d", who, n, last[who])
+		}
+	}
+	f.waiting = len(r.spooled)
+	for id, sum := range r.spooled {
+		switch p := all[id]; {
+		case p == nil:
+			f.missing++
+			f.note("%v was in the spool at a kill and is not in Kafka", id)
+		case p.sum != sum:
+			f.note("%v was other bytes in the spool than it is in Kafka", id)
+		}
+	}
+	return nil
+}
+
+// settled reports whether every message has been dealt with.
+func (r *rig) settled(messages int) (bool, string) {
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	if !r.naive {
+		var n uint64
+		err := r.db.QueryRow(ctx, "SELECT uniqExact(kafka_partition, kafka_offset) FROM batches WHERE topic = ?", killTopic).Scan(&n)
+		return err == nil && int(n) == messages, fmt.Sprintf("%d of %d messages (%v)", n, messages, err)
+	}
+	client := &kafkago.Client{Addr: kafkago.TCP(r.kafka.Addr()), Transport: &kafkago.Transport{}}
+	defer client.Transport.(*kafkago.Transport).CloseIdleConnections()
+	ids := make([]int, partitions)
+	for i := range ids {
+		ids[i] = i
+	}
+	got, err := client.OffsetFetch(ctx, &kafkago.OffsetFetchRequest{GroupID: r.s.Group, Topics: map[string][]int{killTopic: ids}})
+	if err != nil {
+		return false, err.Error()
+	}
+	var n int64
+	for _, p := range got.Topics[killTopic] {
+		n += max(0, p.CommittedOffset)
+	}
+	return int(n) == messages, fmt.Sprintf("%d of %d messages committed", n, messages)
+}
+
+// compareRows holds what is stored against what Kafka has.
+func (r *rig) compareRows(all map[batchID]*published, f *findings) error {
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
+	defer cancel()
+	rows, err := r.db.Query(ctx, "SELECT probe, epoch, worker, seq, row, kafka_partition, kafka_offset, toUnixTimestamp64Milli(received), site, cityHash64("+rowTextSQL()+") FROM flows")
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var id batchID
+		var worker uint16
+		var row uint32
+		var at place
+		var received int64
+		var site string
+		var hash uint64
+		if err := rows.Scan(&id.Probe, &id.Epoch, &worker, &id.Seq, &row, &at.partition, &at.offset, &received, &site, &hash); err != nil {
+			return err
+		}
+		id.Worker = uint32(worker)
+		f.stored++
+		p := all[id]
+		if p == nil || int(row) >= len(p.rows) {
+			f.stray++
+			f.note("row %d of %v is stored and not in Kafka", row, id)
+			continue
+		}
+		if p.seen[row]++; p.seen[row] == 2 {
+			f.double++
+		}
+		if when, ok := p.places[at]; !ok || when != received || p.site != site || p.rows[row] != hash {
+			f.altered++
+			f.note("row %d of %v is stored with other content", row, id)
+		}
+	}
+	if err := rows.Err(); err != nil {
+		return err
+	}
+	for _, p := range all {
+		for _, n := range p.seen {
+			if n == 0 {
+				f.missing++
+			}
+		}
+	}
+	return nil
+}
+
+// compareBatches looks at the table that tells what became of each message.
+func (r *rig) compareBatches(all map[batchID]*published, f *findings) error {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	rows, err := r.db.Query(ctx, `SELECT probe, epoch, worker, seq, kafka_partition, kafka_offset, status, rows, arraySum(day_rows), arraySum(minute_rows), end_of_stream
+		FROM batches FINAL`)
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	first := map[batchID]int{}
+	told := map[place]bool{}
+	for rows.Next() {
+		var id batchID
+		var worker uint16
+		var at place
+		var status string
+		var n uint32
+		var ofDays, ofMinutes uint64
+		var ended bool
+		if err := rows.Scan(&id.Probe, &id.Epoch, &worker, &id.Seq, &at.partition, &at.offset, &status, &n, &ofDays, &ofMinutes, &ended); err != nil {
+			return err
+		}
+		id.Worker = uint32(worker)
+		p := all[id]
+		if p == nil {
+			f.note("batches tells of %v, which is not in Kafka", id)
+			continue
+		}
+		if _, ok := p.places[at]; !ok || told[at] {
+			f.note("batches tells of %v at %v, where it is not, or twice", id, at)
+		}
+		told[at] = true
+		if status == "stored" {
+			first[id]++
+		} else if status != "duplicate" {
+			f.note("%v is %s", id, status)
+		}
+		if int(n) != len(p.rows) || status == "stored" && (int(ofDays) != len(p.rows) || int(ofMinutes) != len(p.rows)) || ended != p.endOfFlow {
+			f.note("batches tells something else of %v: %d rows, %d by days, %d by minutes, in Kafka %d", id, n, ofDays, ofMinutes, len(p.rows))
+		}
+	}
+	if err := rows.Err(); err != nil {
+		return err
+	}
+	for id, p := range all {
+		if first[id] != 1 {
+			f.note("%v is stored %d times by batches", id, first[id])
+		}
+		for at := range p.places {
+			if !told[at] {
+				f.note("batches does not tell of %v", at)
+			}
+		}
+	}
+	return nil
+}
+
+// edgeAccount is what one start of the real probe has told.
+type edgeAccount struct {
+	Ended                                      bool
+	Open, Rows, Records, Seen, InFlows, InRows uint64
+	Started, Finished                          uint64
+}
+
+// compareEdge holds the real probe's ledger against its rows: a start that was
+// killed has no end of stream, and lacks just the flows that it said were open.
+// It returns the packets seen, and those in rows.
+func (r *rig) compareEdge(f *findings) (starts int, seen, inRows uint64, err error) {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	rows, err := r.db.Query(ctx, `SELECT epoch, max(end_of_stream), argMax(open_flows, seq), sum(rows), sum(arraySum(records)), sum(arraySum(seen_packets)),
+			sum(arraySum(flow_packets)), sum(arraySum(flows_started)), sum(arraySum(flows_ended)), any(packets)
+		FROM (SELECT * FROM batches FINAL WHERE probe = ? AND status = 'stored') AS b
+		LEFT JOIN (SELECT epoch, sum(src_packets + dst_packets) AS packets FROM flows WHERE probe = ? GROUP BY epoch) AS r USING (epoch)
+		GROUP BY epoch`, edgeProbe, edgeProbe)
+	if err != nil {
+		return 0, 0, 0, err
+	}
+	defer rows.Close()
+	ends := 0
+	for rows.Next() {
+		var epoch uint64
+		var a edgeAccount
+		if err := rows.Scan(&epoch, &a.Ended, &a.Open, &a.Rows, &a.Records, &a.Seen, &a.InFlows, &a.Started, &a.Finished, &a.InRows); err != nil {
+			return 0, 0, 0, err
+		}
+		starts++
+		seen, inRows = seen+a.Seen, inRows+a.InRows
+		if a.Ended {
+			ends++
+		}
+		switch {
+		case a.Rows != a.Records, a.Started-a.Finished != a.Open, a.Seen != a.InFlows, a.Ended && a.Open != 0,
+			a.InFlows < a.InRows+a.Open, a.Open == 0 && a.InFlows != a.InRows:
+			f.note("the ledger of %s/%d does not close: %+v", edgeProbe, epoch, a)
+		}
+	}
+	if ends != 1 {
+		f.note("%d starts of the probe have said the end of their stream, only the last one could", ends)
+	}
+	if seen > uint64(r.fed) {
+		f.note("the probe has seen %d packets, of %d there were", seen, r.fed)
+	}
+	return starts, seen, inRows, rows.Err()
+}
+
+// sums are all that flows_1m adds up, of each hour and probe.
+const sums = `sum(src_packets), sum(dst_packets), sum(src_bytes), sum(dst_bytes), sum(src_frame_bytes), sum(dst_frame_bytes), sum(src_payload_bytes), sum(dst_payload_bytes)`
+
+// compareRollup says how the sums of flows_1m differ from those of flows.
+func (r *rig) compareRollup() (string, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	defer cancel()
+	var different []string
+	rows, err := r.db.Query(ctx, `SELECT toString(hour), probe, groupArray(which), count() FROM
+		(
+			SELECT 'raw' AS which, toStartOfHour(start) AS hour, probe, countIf(segment = 0) AS f, count() AS s, countIf(segment = 0 AND dst_payload_bytes = 0) AS x, array(`+sums+`) AS v FROM flows GROUP BY hour, probe
+			UNION ALL
+			SELECT '1m', toStartOfHour(minute) AS hour, probe, sum(flows), sum(segments), sum(failed), array(`+sums+`) FROM flows_1m GROUP BY hour, probe
+		) GROUP BY hour, probe, f, s, x, v HAVING count() != 2 ORDER BY hour, probe`)
+	if err != nil {
+		return "", err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var hour, probe string
+		var which []string
+		var n uint64
+		if err := rows.Scan(&hour, &probe, &which, &n); err != nil {
+			return "", err
+		}
+		different = append(different, hour+" "+probe+" "+strings.Join(which, ","))
+	}
+	return strings.Join(different[:min(len(different), 10)], "; "), rows.Err()
+}

@@ -1,0 +1,126 @@
+package e2e
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+)
+
+// Flows stored = flows accepted, none twice, none altered, and rollups equal to
+// them, whatever is killed on the way.
+func TestKill(t *testing.T) {
+	p := plan{flows: 20_000, kills: 2, cuts: 2, lostAcks: 2, poisons: 1, pace: 700 * time.Millisecond}
+	if full() {
+		p = plan{flows: 200_000, kills: 12, cuts: 12, lostAcks: 12, poisons: 2, pace: 1500 * time.Millisecond}
+	}
+	r := newRig(t, p)
+	f := r.run()
+	healed := r.waitForRollup(f)
+	starts, seen, inRows, err := r.compareEdge(f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.report(f)
+	t.Logf("real probe: %d starts told of %d packets; %d packets of the %d on the wire are in rows", starts, seen, inRows, r.fed)
+	t.Logf("rollup equal to raw after %s", healed.Round(10*time.Millisecond))
+	if f.wrong() {
+		t.Errorf("the store is not what was published")
+	}
+	for _, v := range victims {
+		if r.killed[v] < p.kills {
+			t.Errorf("%s was killed %d times only", v, r.killed[v])
+		}
+	}
+	if r.cutInserts() < p.cuts || r.lostProduces() < p.lostAcks || r.poisoned < p.poisons {
+		t.Errorf("only %d cuts, %d lost acknowledgements, %d poisoned tokens", r.cutInserts(), r.lostProduces(), r.poisoned)
+	}
+	if f.published < p.flows {
+		t.Errorf("only %d flows were published", f.published)
+	}
+	for i, c := range r.collectors {
+		if err := c.end(30 * time.Second); err != nil {
+			t.Errorf("collector %d: %v", i, err)
+		}
+	}
+}
+
+// The rig finds what a plain retry does wrong. Were it to find nothing, TestKill
+// would prove nothing.
+func TestKillNaiveRigFails(t *testing.T) {
+	r := newRig(t, plan{flows: 5_000, kills: 1, cuts: 3, naive: true, pace: 500 * time.Millisecond})
+	f := r.run()
+	r.report(f)
+	if f.missing+f.double+f.altered+f.stray == 0 {
+		t.Error("a consumer that inserts and tries again was found to be exactly once")
+	}
+}
+
+// run goes through the plan, waits until all is quiet, and compares.
+func (r *rig) run() *findings {
+	r.t.Helper()
+	fatal := func(err error) {
+		r.t.Helper()
+		if err != nil {
+			r.t.Fatal(err)
+		}
+	}
+	fatal(r.harass())
+	fatal(r.finish())
+	f := &findings{}
+	all, err := r.readKafka(f)
+	fatal(err)
+	fatal(r.compareAccepted(all, f))
+	var told string
+	if err := r.until("all messages stored", 2*time.Minute, func() (ok bool) { ok, told = r.settled(f.messages); return ok }); err != nil {
+		r.t.Fatalf("%v: %s", err, told)
+	}
+	r.say("all is stored")
+	fatal(r.compareRows(all, f))
+	if !r.naive {
+		fatal(r.compareBatches(all, f))
+	}
+	return f
+}
+
+// waitForRollup gives the rollup a minute to become equal to the raw rows, and
+// returns how long it took.
+func (r *rig) waitForRollup(f *findings) time.Duration {
+	began := time.Now()
+	var different string
+	var err error
+	if r.until("rollup", time.Minute, func() bool { different, err = r.compareRollup(); return err == nil && different == "" }) != nil {
+		f.note("flows_1m is not equal to flows: %s (%v)", different, err)
+	}
+	return time.Since(began)
+}
+
+// report prints the table.
+func (r *rig) report(f *findings) {
+	var b strings.Builder
+	line := func(name string, value any) { fmt.Fprintf(&b, "%-36s %10v\n", name, value) }
+	for _, v := range victims {
+		line("kill -9 "+v, r.killed[v])
+	}
+	line("inserts applied, reply lost", r.cutInserts())
+	line("produce acknowledgements lost", r.lostProduces())
+	line("poisoned tokens healed", r.poisoned)
+	if !r.naive {
+		line("inserts dropped by token, at least", r.metric("dedup_hits_total"))
+		line("inserts verified, at least", r.metric("verifications_total"))
+	}
+	line("batches", f.batches)
+	line("  published twice", f.messages-f.batches)
+	line("  killed before the spool answered", f.maybe)
+	line("  found in the spool after a kill", f.waiting)
+	line("flows published", f.published)
+	line("rows stored", f.stored)
+	line("  missing", f.missing)
+	line("  double", f.double)
+	line("  altered", f.altered)
+	line("  of nobody", f.stray)
+	r.t.Logf("seed %d, %s\n%s", r.seed, time.Since(r.began).Round(time.Millisecond), b.String())
+	for _, o := range f.other {
+		r.t.Logf("difference: %s", o)
+	}
+}
