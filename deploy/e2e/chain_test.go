@@ -34,6 +34,16 @@ type chain struct {
 	ended   chan error
 }
 
+// broker is a Kafka: the one at TAPWATCH_KAFKA (a real one, made for this test:
+// topics are left behind), or the embedded one of this binary.
+func broker(t *testing.T) string {
+	t.Helper()
+	if addr := os.Getenv("TAPWATCH_KAFKA"); addr != "" {
+		return addr
+	}
+	return localtest.TestKafka(t).Addr()
+}
+
 func newChain(t *testing.T, name string) *chain {
 	t.Helper()
 	addr := localtest.TestClickHouse(t).Addr()
@@ -46,10 +56,10 @@ func newChain(t *testing.T, name string) *chain {
 	if err := admin.Exec(ctx, "CREATE DATABASE "+name+" ENGINE = Atomic"); err != nil {
 		t.Fatal(err)
 	}
-	c := &chain{t: t, name: name, brokers: []string{localtest.TestKafka(t).Addr()}, ended: make(chan error, 1)}
-	broker := kafka.Config{Brokers: c.brokers}
+	c := &chain{t: t, name: name, brokers: []string{broker(t)}, ended: make(chan error, 1)}
+	admins := kafka.Config{Brokers: c.brokers}
 	for topic, partitions := range map[string]int{name: 2, name + ".dead": 1} {
-		if err := broker.EnsureTopic(ctx, topic, partitions, 1, nil); err != nil {
+		if err := admins.EnsureTopic(ctx, topic, partitions, 1, nil); err != nil {
 			t.Fatal(err)
 		}
 	}
