@@ -45,114 +45,75 @@ func (w listWire) elements(b *Batch, name string, i int) []uint32 {
 	return (*elements)[o[i]:o[i+1]]
 }
 
-type strListKind struct {
+// listKind is a list of T; its functions say what an element is on the wire.
+type listKind[T any] struct {
 	name  string
-	field func(*rec) *[]string
+	field func(*rec) *[]T
 	listWire
+	put       func(*Encoder, T) uint32
+	get       func(*Batch, uint32) T
+	checkAll  func(*Batch, []uint32) error
+	appendOne func([]byte, T) []byte // JSON
 }
 
 func strList(name string, field func(*rec) *[]string, wire listWire) column {
-	return column{name, "Array(String)", strListKind{name, field, wire}}
-}
-
-func (k strListKind) encode(e *Encoder, r *Record) {
-	list := *k.field(r)
-	k.listWire.encode(e, len(list), func(i int) uint32 { return e.string(list[i]) })
-}
-
-func (k strListKind) check(b *Batch, n int) (err error) {
-	if b.offsets[k.name], err = k.listWire.check(b, n); err != nil {
-		return err
-	}
-	_, elements := k.listWire(b.pb)
-	return checkIndexes(*elements, len(b.pb.Strings), "string")
-}
-
-func (k strListKind) decode(b *Batch, i int, r *Record) {
-	list := k.field(r)
-	*list = (*list)[:0]
-	for _, e := range k.elements(b, k.name, i) {
-		*list = append(*list, b.string(e))
-	}
-}
-
-func (k strListKind) block() blockColumn {
-	return &valueColumn[[]string]{get: func(b *Batch, i int) []string {
-		elements := k.elements(b, k.name, i)
-		if len(elements) == 0 {
-			return nil
-		}
-		list := make([]string, len(elements))
-		for j, e := range elements {
-			list[j] = b.string(e)
-		}
-		return list
-	}}
-}
-
-func (k strListKind) json(dst []byte, r *Record) []byte {
-	dst = append(dst, '[')
-	for i, s := range *k.field(r) {
-		if i > 0 {
-			dst = append(dst, ',')
-		}
-		dst = appendString(dst, s)
-	}
-	return append(dst, ']')
-}
-
-type numListKind struct {
-	name  string
-	field func(*rec) *[]uint16
-	listWire
+	return column{name, "Array(String)", listKind[string]{name, field, wire,
+		(*Encoder).string,
+		(*Batch).string,
+		func(b *Batch, elements []uint32) error { return checkIndexes(elements, len(b.pb.Strings), "string") },
+		appendString}}
 }
 
 func numList(name string, field func(*rec) *[]uint16, wire listWire) column {
-	return column{name, "Array(UInt16)", numListKind{name, field, wire}}
+	return column{name, "Array(UInt16)", listKind[uint16]{name, field, wire,
+		func(_ *Encoder, v uint16) uint32 { return uint32(v) },
+		func(_ *Batch, e uint32) uint16 { return uint16(e) },
+		func(_ *Batch, elements []uint32) error { return checkRange[uint16](elements) },
+		func(dst []byte, v uint16) []byte { return strconv.AppendUint(dst, uint64(v), 10) }}}
 }
 
-func (k numListKind) encode(e *Encoder, r *Record) {
+func (k listKind[T]) encode(e *Encoder, r *Record) {
 	list := *k.field(r)
-	k.listWire.encode(e, len(list), func(i int) uint32 { return uint32(list[i]) })
+	k.listWire.encode(e, len(list), func(i int) uint32 { return k.put(e, list[i]) })
 }
 
-func (k numListKind) check(b *Batch, n int) (err error) {
+func (k listKind[T]) check(b *Batch, n int) (err error) {
 	if b.offsets[k.name], err = k.listWire.check(b, n); err != nil {
 		return err
 	}
 	_, elements := k.listWire(b.pb)
-	return checkRange[uint16](*elements)
+	return k.checkAll(b, *elements)
 }
 
-func (k numListKind) decode(b *Batch, i int, r *Record) {
+func (k listKind[T]) decode(b *Batch, i int, r *Record) {
 	list := k.field(r)
 	*list = (*list)[:0]
 	for _, e := range k.elements(b, k.name, i) {
-		*list = append(*list, uint16(e))
+		*list = append(*list, k.get(b, e))
 	}
 }
 
-func (k numListKind) block() blockColumn {
-	return &valueColumn[[]uint16]{get: func(b *Batch, i int) []uint16 {
+func (k listKind[T]) block() blockColumn {
+	return &valueColumn[[]T]{get: func(b *Batch, i int) []T {
 		elements := k.elements(b, k.name, i)
 		if len(elements) == 0 {
 			return nil
 		}
-		list := make([]uint16, len(elements))
+		list := make([]T, len(elements))
 		for j, e := range elements {
-			list[j] = uint16(e)
+			list[j] = k.get(b, e)
 		}
 		return list
 	}}
 }
 
-func (k numListKind) json(dst []byte, r *Record) []byte {
+func (k listKind[T]) json(dst []byte, r *Record) []byte {
 	dst = append(dst, '[')
 	for i, v := range *k.field(r) {
 		if i > 0 {
 			dst = append(dst, ',')
 		}
-		dst = strconv.AppendUint(dst, uint64(v), 10)
+		dst = k.appendOne(dst, v)
 	}
 	return append(dst, ']')
 }

@@ -59,9 +59,9 @@ func (r *Record) AppendCSV(dst []byte) []byte {
 		switch k := c.kind.(type) {
 		case strKind:
 			dst = appendCell(dst, *k.field(r))
-		case strListKind:
+		case listKind[string]:
 			dst = appendCell(dst, strings.Join(*k.field(r), " "))
-		case numListKind:
+		case listKind[uint16]:
 			s := string(k.json(nil, r))
 			dst = appendCell(dst, strings.ReplaceAll(s[1:len(s)-1], ",", " "))
 		default:

@@ -10,7 +10,6 @@ import (
 	"testing"
 
 	"github.com/ClickHouse/clickhouse-go/v2"
-	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 
 	"github.com/tapwatch/tapwatch/proto/flow"
 	"github.com/tapwatch/tapwatch/proto/local/localtest"
@@ -19,29 +18,9 @@ import (
 
 func TestMain(m *testing.M) { localtest.Main(m) }
 
-// connect opens a fresh database.
-func connect(t *testing.T, database string) driver.Conn {
-	t.Helper()
-	addr := localtest.TestClickHouse(t).Addr()
-	admin, err := clickhouse.Open(&clickhouse.Options{Addr: []string{addr}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer admin.Close()
-	if err := admin.Exec(context.Background(), "CREATE DATABASE "+database+" ENGINE = Atomic"); err != nil {
-		t.Fatal(err)
-	}
-	conn, err := clickhouse.Open(&clickhouse.Options{Addr: []string{addr}, Auth: clickhouse.Auth{Database: database}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { conn.Close() })
-	return conn
-}
-
 // The columns of flows after the identity are those of the record, in order.
 func TestFlowsHasTheRecordsColumns(t *testing.T) {
-	conn := connect(t, "columns")
+	conn := localtest.Database(t, "columns")
 	ctx := context.Background()
 	if err := table.Migrate(ctx, conn); err != nil {
 		t.Fatal(err)
@@ -72,7 +51,7 @@ func TestFlowsHasTheRecordsColumns(t *testing.T) {
 }
 
 func TestMigrateTogetherAndAgain(t *testing.T) {
-	conn := connect(t, "together")
+	conn := localtest.Database(t, "together")
 	ctx := context.Background()
 	if err := table.Check(ctx, conn); !errors.Is(err, table.ErrPending) {
 		t.Errorf("check of an empty database: %v", err)
@@ -117,7 +96,7 @@ func TestStatementsAreRepeatable(t *testing.T) {
 
 // community_id in SQL is that of the specification for every kind of key.
 func TestCommunityIDAlias(t *testing.T) {
-	conn := connect(t, "community")
+	conn := localtest.Database(t, "community")
 	ctx := context.Background()
 	if err := table.Migrate(ctx, conn); err != nil {
 		t.Fatal(err)
