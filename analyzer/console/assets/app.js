@@ -1,0 +1,134 @@
+// The page: state is the address, data is the API, asked again every few
+// seconds. What has not changed is not touched.
+import { $, h, show } from './dom.js';
+import { Chart } from './chart.js';
+import * as f from './format.js';
+import * as view from './view.js';
+import { openAlert, closeDetail, openFlow } from './detail.js';
+
+const RANGES = ['15m', '1h', '24h', '7d', '30d', 'all'];
+const REFRESH_MS = 5000;
+
+const state = {};
+
+/** read takes the state from the address. */
+function read() {
+  const q = new URLSearchParams(location.search);
+  Object.assign(state, {
+    from: q.get('from') || '', to: q.get('to') || '', last: q.get('last') || '', host: q.get('host') || '', alert: q.get('alert') || '',
+    metric: q.get('metric') || 'bytes', by: q.get('by') || 'host', severity: q.get('severity') || '', order: q.get('order') || 'newest',
+  });
+}
+
+const defaults = { metric: 'bytes', by: 'host', order: 'newest', last: '' };
+
+/** go changes the state and shows it; the address holds it. */
+export function go(change, replace) {
+  Object.assign(state, change);
+  const q = new URLSearchParams();
+  for (const [k, v] of Object.entries(state)) if (v && v !== defaults[k]) q.set(k, v);
+  const url = q.toString() ? `/?${q}` : '/';
+  history[replace ? 'replaceState' : 'pushState'](null, '', url);
+  controls();
+  refresh();
+}
+
+/** range is the part of a question that says when. */
+export function range() {
+  return state.from || state.to ? { from: state.from, to: state.to } : { last: state.last || '24h' };
+}
+
+let running;
+
+/** ask gets a JSON answer; an error has the sentence of the API. */
+export async function ask(path, params, signal) {
+  const q = new URLSearchParams();
+  for (const [k, v] of Object.entries(params || {})) if (v !== '' && v !== undefined) q.set(k, v);
+  const resp = await fetch(`/api/v1/${path}?${q}`, { signal, headers: { Accept: 'application/json' } });
+  if (resp.status === 401) { location.assign('/login'); throw new DOMException('logged out', 'AbortError'); }
+  const body = await resp.json().catch(() => ({}));
+  if (!resp.ok) throw new Error((body.errors && body.errors.map((e) => `${e.location || ''} ${e.message}`).join('; ')) || body.detail || `${resp.status} ${resp.statusText}`);
+  return body;
+}
+
+const chart = new Chart($('chart'), (from, to) => go({ from: new Date(from * 1000).toISOString(), to: new Date(to * 1000).toISOString(), last: '' }));
+
+async function refresh() {
+  running?.abort();
+  const mine = (running = new AbortController());
+  const { signal } = mine;
+  const when = range(), { host, metric, by, severity, order } = state;
+  const entity = host.includes('/') ? '' : host;
+  document.body.classList.add('loading');
+  const parts = [
+    ask('status', {}, signal).then((s) => { view.empty(s); view.status(s); }),
+    ask('timeseries', { ...when, host, metric, split: 'app' }, signal).then((t) => {
+      show($('legend'), t.series.map((s) => [s.name, s.total]), () => view.legend(t));
+      const key = JSON.stringify(t);
+      if (chart.key !== key) { chart.key = key; chart.set(t); }
+    }),
+    ask('alerts', { ...when, severity, entity, limit: 200 }, signal).then((a) => view.alerts(a, state, go)),
+    ask('top', { ...when, host, metric, by, n: 10 }, signal).then((t) => view.top($('talkers'), t, go)),
+    ask('top', { ...when, host, metric, by: 'app', n: 10 }, signal).then((t) => { view.top($('apps'), t, go); view.tiles(t); }),
+    ask('ledger', when, signal).then((l) => view.ledger(l, state)),
+    ask('flows', { ...when, host, order, limit: 100 }, signal).then((l) => view.flows($('flows'), l, go, openFlow)),
+  ];
+  const results = await Promise.allSettled(parts);
+  if (mine !== running) return;
+  document.body.classList.remove('loading');
+  const failed = results.filter((r) => r.status === 'rejected' && r.reason.name !== 'AbortError').map((r) => r.reason);
+  const sentences = [...new Set(failed.map((e) => (e instanceof TypeError ? 'The console does not answer. This page tries again every few seconds.' : e.message)))];
+  $('problem').hidden = sentences.length === 0;
+  show($('problem'), sentences, () => sentences.join(' · '));
+  $('live').classList.toggle('stale', sentences.length > 0);
+  show($('live'), [sentences.length], () => (sentences.length ? 'stale' : 'live'));
+  schedule();
+}
+
+let timer;
+function schedule() {
+  clearTimeout(timer);
+  if (!document.hidden) timer = setTimeout(refresh, REFRESH_MS);
+}
+
+function controls() {
+  const current = state.from || state.to ? '' : state.last || '24h';
+  show($('ranges'), current, () => RANGES.map((r) => h('button', { type: 'button', 'data-key': r, 'aria-pressed': r === current, onclick: () => go({ last: r === '24h' ? '' : r, from: '', to: '' }) }, r)));
+  $('custom').classList.toggle('on', current === '');
+  const form = $('custom-form');
+  if (document.activeElement?.form !== form) {
+    form.elements.from.value = state.from ? f.input(state.from) : form.elements.from.value;
+    form.elements.to.value = state.to ? f.input(state.to) : form.elements.to.value;
+  }
+  const host = $('host-form').elements.host;
+  if (document.activeElement !== host) host.value = state.host;
+  $('host-form').classList.toggle('on', state.host !== '');
+  const select = (id, name, label, options) => show($(id), [state[name], state.host], () => [
+    id === 'flow-controls' ? h('a', { href: `/api/v1/flows.csv?${new URLSearchParams({ ...range(), host: state.host, order: state.order, limit: 1000 })}`, download: 'flows.csv' }, 'CSV') : null,
+    h('select', { 'aria-label': label, 'data-key': name, onchange: (e) => go({ [name]: e.target.value }) },
+      Object.entries(options).map(([v, text]) => h('option', { value: v, selected: v === state[name] }, text)))]);
+  select('traffic-controls', 'metric', 'Measure', { bytes: 'IP bytes', frame_bytes: 'bytes on the wire', packets: 'packets', flows: 'connections' });
+  select('talker-controls', 'by', 'Who', { host: 'hosts', src_ip: 'initiators', dst_ip: 'responders', pair: 'pairs', dst_port: 'ports', tls_sni: 'TLS server names', http_host: 'HTTP hosts', dns_name: 'DNS names', ja4: 'JA4' });
+  select('alert-controls', 'severity', 'Severity', { '': 'all severities', low: 'low and above', medium: 'medium and above', high: 'high and above', critical: 'critical' });
+  select('flow-controls', 'order', 'Order', { newest: 'newest', oldest: 'oldest', bytes: 'most bytes', packets: 'most packets', duration: 'longest' });
+  if (state.alert) openAlert(state.alert, go);
+  else closeDetail();
+}
+
+$('custom-form').addEventListener('submit', (e) => {
+  e.preventDefault();
+  const { from, to } = e.target.elements;
+  $('custom').open = false;
+  go({ from: `${from.value}Z`, to: `${to.value}Z`, last: '' });
+});
+$('host-form').addEventListener('submit', (e) => { e.preventDefault(); go({ host: e.target.elements.host.value.trim() }); });
+$('host-form').elements.host.addEventListener('search', (e) => { if (e.target.value.trim() !== state.host) go({ host: e.target.value.trim() }); });
+$('completeness').addEventListener('click', () => $('ledger-card').scrollIntoView({ behavior: 'smooth' }));
+$('detail').addEventListener('close', () => { if (state.alert) go({ alert: '' }); });
+$('detail').addEventListener('click', (e) => { if (e.target === $('detail')) $('detail').close(); });
+addEventListener('popstate', () => { read(); controls(); refresh(); });
+document.addEventListener('visibilitychange', () => { if (document.hidden) clearTimeout(timer); else refresh(); });
+
+read();
+controls();
+refresh();
