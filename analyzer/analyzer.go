@@ -13,6 +13,7 @@ import (
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/tapwatch/tapwatch/analyzer/console"
 	"github.com/tapwatch/tapwatch/analyzer/detect"
 	"github.com/tapwatch/tapwatch/analyzer/schedule"
 	"github.com/tapwatch/tapwatch/proto/kit"
@@ -39,16 +40,25 @@ func Run(ctx context.Context, cfg Config) error {
 		return err
 	}
 	defer conn.Close()
+	detectors := detect.All(cfg.Detect)
+	page, err := console.New(described(cfg.Console, detectors), conn, o.Log, o.Registry)
+	if err != nil {
+		return err
+	}
+	if err := page.Listen(); err != nil {
+		return err
+	}
 	stages := ops.StageLatency(o.Registry, "analyzer")
 	o.Ready("clickhouse", errors.New("not looked at yet"))
 
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return o.Serve(ctx) })
+	g.Go(func() error { return page.Serve(ctx) })
 	g.Go(func() error {
 		if err := migrated(ctx, cfg, conn, o); err != nil {
 			return stopped(ctx, err)
 		}
-		s := schedule.New(cfg.Schedule, conn, detect.All(cfg.Detect), nil, o.Log, o.Registry, stages)
+		s := schedule.New(cfg.Schedule, conn, detectors, nil, o.Log, o.Registry, stages)
 		err := s.Run(ctx, func(err error) {
 			if err != nil {
 				err = cfg.ClickHouse.Classify(err)
@@ -58,6 +68,15 @@ func Run(ctx context.Context, cfg Config) error {
 		return stopped(ctx, err)
 	})
 	return g.Wait()
+}
+
+// described tells the console what runs.
+func described(cfg console.Config, detectors []detect.Detector) console.Config {
+	for _, d := range detectors {
+		i := d.Info()
+		cfg.Detectors = append(cfg.Detectors, console.Detector{Name: i.Name, Version: i.Version, Title: i.Title, Doc: i.Doc, Techniques: i.Techniques})
+	}
+	return cfg
 }
 
 // stopped is nil when the work ended because it was asked to.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/tapwatch/tapwatch/analyzer/console"
 	"github.com/tapwatch/tapwatch/analyzer/detect"
 	"github.com/tapwatch/tapwatch/analyzer/schedule"
 	"github.com/tapwatch/tapwatch/proto/kit/clickhouse"
@@ -16,12 +17,8 @@ type Config struct {
 	ClickHouse clickhouse.Config `conf:"clickhouse"`
 	Detect     detect.Config     `conf:"detect"`
 	Schedule   schedule.Config   `conf:"schedule"`
-	Console    ConsoleConfig     `conf:"console"`
+	Console    console.Config    `conf:"console"`
 	Ops        ops.Config        `conf:"ops"`
-}
-
-type ConsoleConfig struct {
-	Listen string `conf:"listen" help:"host:port of the console"`
 }
 
 // DefaultConfig analyses the ClickHouse of this machine.
@@ -30,7 +27,7 @@ func DefaultConfig() Config {
 		ClickHouse: clickhouse.Config{Addr: []string{"127.0.0.1:9000"}},
 		Detect:     detect.DefaultConfig(),
 		Schedule:   schedule.DefaultConfig(),
-		Console:    ConsoleConfig{Listen: "127.0.0.1:8410"},
+		Console:    console.DefaultConfig(),
 		Ops:        ops.Config{Listen: "127.0.0.1:9613"},
 	}
 }
@@ -41,6 +38,9 @@ func (cfg Config) Check() error {
 		return err
 	}
 	if err := cfg.Detect.Check(); err != nil {
+		return err
+	}
+	if err := cfg.Console.Validate(); err != nil {
 		return err
 	}
 	for _, d := range []struct {

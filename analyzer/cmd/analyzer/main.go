@@ -4,16 +4,19 @@ package main
 import (
 	"os"
 
+	"github.com/spf13/cobra"
+
 	"github.com/tapwatch/tapwatch/analyzer"
 	"github.com/tapwatch/tapwatch/proto/kit/service"
 )
 
 func main() {
 	os.Exit(service.Main(service.Service[analyzer.Config]{
-		Name:    "analyzer",
-		Short:   "Judge stored flows, raise and deliver alerts, and serve the console",
-		Default: analyzer.DefaultConfig,
-		Check:   analyzer.Config.Check,
-		Run:     analyzer.Run,
+		Name:     "analyzer",
+		Short:    "Judge stored flows, raise and deliver alerts, and serve the console",
+		Default:  analyzer.DefaultConfig,
+		Check:    analyzer.Config.Check,
+		Run:      analyzer.Run,
+		Commands: []*cobra.Command{hashPasswordCommand()},
 	}.Command()))
 }
