@@ -24,7 +24,12 @@ import (
 	"github.com/tapwatch/tapwatch/proto/local/localtest"
 )
 
-func TestMain(m *testing.M) { localtest.Main(m) }
+func TestMain(m *testing.M) {
+	if text := os.Getenv(childEnv); text != "" {
+		child(text)
+	}
+	localtest.Main(m)
+}
 
 // rig is a topic and a database of a test's own.
 type rig struct {

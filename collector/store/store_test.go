@@ -114,9 +114,9 @@ func put(t *testing.T, s *Store, b *consume.Block) {
 func TestOneInsertIsOnePart(t *testing.T) {
 	s, conn := database(t)
 	exec(t, conn, "SYSTEM STOP MERGES flows")
-	put(t, s, block(t, 12, 25_000, 100*time.Microsecond))
+	put(t, s, block(t, 6, 20_000, 100*time.Microsecond))
 	want(t, conn, "SELECT count() FROM system.parts WHERE database = currentDatabase() AND table = 'flows' AND active", 1)
-	want(t, conn, "SELECT max(rows) FROM system.parts WHERE database = currentDatabase() AND table = 'flows' AND active", 300_000)
+	want(t, conn, "SELECT max(rows) FROM system.parts WHERE database = currentDatabase() AND table = 'flows' AND active", 120_000)
 	b := block(t, 4, 100, 20*time.Minute)
 	b.From, b.To = 150, 154
 	for i := range b.Messages {
@@ -125,7 +125,7 @@ func TestOneInsertIsOnePart(t *testing.T) {
 	}
 	put(t, s, b)
 	want(t, conn, "SELECT count() FROM system.parts WHERE database = currentDatabase() AND table = 'flows' AND active", 1+7)
-	want(t, conn, "SELECT count() FROM flows", 300_400)
+	want(t, conn, "SELECT count() FROM flows", 120_400)
 }
 
 // What is stored is what was sent, in every column.
