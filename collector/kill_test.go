@@ -60,7 +60,7 @@ func TestKilled(t *testing.T) {
 	for range 2 { // each costs a session of the group, 10 s
 		cfg.Block.MaxRows = 400 + rnd.IntN(2000)
 		cmd := r.process(cfg)
-		for range 25 {
+		for range 30 {
 			produce(t, r.client, cfg.Topic, next%2, values[next])
 			next++
 		}
