@@ -106,17 +106,8 @@ func fill[T any](list []T, v T, n int) []T {
 
 // plain turns the values of a column into what clickhouse-go takes for its type.
 func plain(values any, sql string) any {
-	switch v := values.(type) {
-	case []int64:
-		if strings.HasPrefix(sql, "DateTime64") {
-			return times(v)
-		}
-	case []flow.Cut:
-		list := make([]uint32, len(v))
-		for i, c := range v {
-			list[i] = uint32(c)
-		}
-		return list
+	if v, ok := values.([]int64); ok && strings.HasPrefix(sql, "DateTime64") {
+		return times(v)
 	}
 	return values
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"strconv"
+	"time"
 
 	"github.com/tapwatch/tapwatch/analyzer"
 	"github.com/tapwatch/tapwatch/collector"
@@ -52,6 +53,8 @@ func DefaultConfig() Config {
 		Collector:  collector.DefaultConfig(),
 		Analyzer:   analyzer.DefaultConfig(),
 	}
+	// One machine's traffic makes small blocks: what is new shows at once.
+	cfg.Collector.Block.MaxWait, cfg.Collector.Rollup.Interval = time.Second, 2*time.Second
 	for _, o := range []*ops.Config{&cfg.Probe.Ops, &cfg.Collector.Ops, &cfg.Analyzer.Ops} {
 		o.LogLevel = "warn" // up says itself what is ready
 	}
