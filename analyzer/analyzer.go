@@ -74,7 +74,7 @@ func Run(ctx context.Context, cfg Config) error {
 func described(cfg console.Config, detectors []detect.Detector) console.Config {
 	for _, d := range detectors {
 		i := d.Info()
-		cfg.Detectors = append(cfg.Detectors, console.Detector{Name: i.Name, Version: i.Version, Title: i.Title, Doc: i.Doc, Techniques: i.Techniques})
+		cfg.Detectors = append(cfg.Detectors, console.Detector{Name: i.Name, Version: i.Version, Title: i.Title, Doc: i.Text(), Techniques: i.Techniques})
 	}
 	return cfg
 }

@@ -12,6 +12,9 @@ type Config struct {
 	Exempt             []netip.Prefix           `conf:"exempt" help:"sources that scan on purpose (scanners, monitors): never reported as scans"`
 	PortscanVertical   PortscanVerticalConfig   `conf:"portscan_vertical"`
 	PortscanHorizontal PortscanHorizontalConfig `conf:"portscan_horizontal"`
+	SynFlood           SynFloodConfig           `conf:"syn_flood"`
+	Beacon             BeaconConfig             `conf:"beacon"`
+	VolumeAnomaly      VolumeAnomalyConfig      `conf:"volume_anomaly"`
 }
 
 // DefaultConfig returns the published thresholds; see the Doc of each detector.
@@ -23,6 +26,9 @@ func DefaultConfig() Config {
 		},
 		PortscanVertical:   PortscanVerticalConfig{MinPorts: 10, MinShare: 0.5},
 		PortscanHorizontal: PortscanHorizontalConfig{MinHosts: 15, MinHostsOutside: 25, MinShare: 0.5},
+		SynFlood:           SynFloodConfig{MinRate: 200, MinRateSingle: 10, MaxCompletion: 0.2},
+		Beacon:             BeaconConfig{MinScore: 0.5, MinGap: 10, MinConnections: 12, MinConcentration: 0.6},
+		VolumeAnomaly:      VolumeAnomalyConfig{MinBytes: 10_000_000, MinZ: 6, HistoryDays: 28},
 	}
 }
 
@@ -49,6 +55,9 @@ func (cfg Config) Check() error {
 	}{
 		{"portscan_vertical.min_share", cfg.PortscanVertical.MinShare},
 		{"portscan_horizontal.min_share", cfg.PortscanHorizontal.MinShare},
+		{"syn_flood.max_completion", cfg.SynFlood.MaxCompletion},
+		{"beacon.min_score", cfg.Beacon.MinScore},
+		{"beacon.min_concentration", cfg.Beacon.MinConcentration},
 	} {
 		if !(c.value >= 0 && c.value <= 1) {
 			return fmt.Errorf("detect.%s: %v is not within 0 to 1", c.name, c.value)
@@ -57,7 +66,8 @@ func (cfg Config) Check() error {
 	return nil
 }
 
-// shared are the parameters of statements that ask who is inside or exempt.
-func (cfg Config) shared() params {
-	return params{}.networks("inside", cfg.Inside).networks("exempt", cfg.Exempt)
-}
+// inside are the parameters of statements that ask who is inside.
+func (cfg Config) inside() params { return params{}.networks("inside", cfg.Inside) }
+
+// shared are those of statements that ask who is exempt as well.
+func (cfg Config) shared() params { return cfg.inside().networks("exempt", cfg.Exempt) }

@@ -50,6 +50,17 @@ type Info struct {
 // Parameter is one setting of a detector as it is in effect.
 type Parameter struct{ Name, Value, Doc string }
 
+// Text is Doc with the parameters, for people.
+func (i Info) Text() string {
+	var b strings.Builder
+	b.WriteString(strings.ReplaceAll(i.Doc, "\n", " "))
+	b.WriteString("\n")
+	for _, p := range i.Parameters {
+		fmt.Fprintf(&b, "\n%s = %s: %s", p.Name, p.Value, p.Doc)
+	}
+	return b.String()
+}
+
 // Result is what became of a window.
 type Result struct {
 	Alerts   []alert.Alert
@@ -73,7 +84,7 @@ type Finder interface {
 
 // All returns every detector, in the order of their names.
 func All(cfg Config) []Detector {
-	return []Detector{newPortscanHorizontal(cfg), newPortscanVertical(cfg)}
+	return []Detector{newBeacon(cfg), newPortscanHorizontal(cfg), newPortscanVertical(cfg), newSynFlood(cfg), newVolumeAnomaly(cfg)}
 }
 
 // queryLimit bounds one statement of a detector, in seconds and bytes: a window

@@ -3,6 +3,8 @@ package detect
 import (
 	"regexp"
 	"strings"
+
+	"github.com/tapwatch/tapwatch/analyzer/baseline"
 )
 
 var comments = regexp.MustCompile(`(?m)^\s*--.*\n`)
@@ -39,6 +41,7 @@ func expressions() *strings.Replacer {
 		"/*src_text*/", `replaceRegexpOne(toString(src_ip), '^::ffff:', '')`,
 		"/*dst_text*/", `replaceRegexpOne(toString(dst_ip), '^::ffff:', '')`,
 		"/*flow_id*/", `concat(probe, '/', toString(epoch), '/', toString(worker), '/', toString(flow_id))`,
+		"/*judged*/", strings.TrimSpace(baseline.SeriesSQL()),
 		"/*window*/", `(intDiv(toUnixTimestamp(start), {step:Int64}) - arrayJoin(range({overlap:UInt32}))) * {step:Int64}`,
 	)
 }

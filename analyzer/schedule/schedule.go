@@ -184,7 +184,7 @@ func (s *Scheduler) work(ctx context.Context, catchup bool) (failed, err error) 
 			switch {
 			case passed:
 				closed = append(closed, w)
-			case s.cfg.Provisional > 0 && !now.Before(w.judged.Add(s.cfg.Provisional)) && s.progress.rows(w.start, w.end) != j.runs[w.start].rows:
+			case s.cfg.Provisional > 0 && !now.Before(w.judged.Add(max(s.cfg.Provisional, j.info.Length/20))) && s.progress.rows(w.start, w.end) != j.runs[w.start].rows:
 				open = append(open, w)
 			}
 		}

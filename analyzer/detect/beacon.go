@@ -1,0 +1,143 @@
+package detect
+
+import (
+	"context"
+	_ "embed"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/tapwatch/tapwatch/analyzer/alert"
+)
+
+//go:embed beacon.sql
+var beaconSQL string
+
+// BeaconConfig are the thresholds of beacon.
+type BeaconConfig struct {
+	MinScore         float64 `conf:"min_score" help:"least score for an alert, 0 to 1"`
+	MinGap           float64 `conf:"min_gap" help:"least median time between connections, seconds"`
+	MinConnections   int     `conf:"min_connections" help:"connections in 24 hours that make an alert trustworthy; with less its severity is low at most"`
+	MinConcentration float64 `conf:"min_concentration" help:"least share of gaps within 35 % of their median, 0 to 1"`
+}
+
+// beacon looks for connections that are made by a clock.
+type beacon struct {
+	cfg Config
+	sql string
+}
+
+func newBeacon(cfg Config) beacon { return beacon{cfg: cfg, sql: compose(beaconSQL)} }
+
+func (d beacon) Info() Info {
+	c := d.cfg.Beacon
+	return Info{
+		Name: "beacon", Version: 1, Title: "Beacon", Techniques: []string{"T1071.001", "T1573"},
+		Length: 24 * time.Hour, Step: 6 * time.Hour,
+		Doc: `An inside host calls the same name (TLS or QUIC server name) or outside address and port at regular times with messages of like
+size. The score is that of RITA v5 over 24 hours: a quarter each for the times (ts), the sizes (ds, IP octets of the initiator in a connection's first record),
+the duration (dur) and the histogram by hour (hist); at least 4 answered connections. An alert needs a score of 0.5, and gaps concentrated around their median:
+60 % of them within 35 % (90 % for less than 12 connections), which a memoryless poller of constant size, 0.8 by score alone, does not have. Severity low from 0.5,
+medium from 0.7, high from 0.9, critical at 1, where RITA has a threat of 0.2, 0.4, 0.6 and 0.8. The magnitude is the number of connections. A pair that has a name is not counted
+again by address. Left out: DNS, DHCP, NTP and mDNS ports, multicast, and what stays inside.`,
+		Parameters: []Parameter{
+			{"min_score", decimal(c.MinScore), "RITA's lowest category begins at 0.5"},
+			{"min_gap", decimal(c.MinGap), "least median gap in seconds"},
+			{"min_connections", fmt.Sprint(c.MinConnections), "below it, severity low at most"},
+			{"min_concentration", decimal(c.MinConcentration), "share of gaps near the median; 0.92 is passed with 50 % jitter, 0.00 by a Poisson process"},
+		},
+	}
+}
+
+func (d beacon) params(w Window) params {
+	c := d.cfg.Beacon
+	return d.cfg.inside().with("min_score", decimal(c.MinScore), "min_gap", decimal(c.MinGap), "min_connections", number(c.MinConnections),
+		"min_concentration", decimal(c.MinConcentration), "src", "", "sni", "", "dst", "", "port", "0", "site", "",
+		"from", number(w.Start.Unix()), "to", number(w.End.Unix()))
+}
+
+// beaconPair is a row of the statement.
+type beaconPair struct {
+	Site          string    `ch:"site"`
+	Src           string    `ch:"src"`
+	SNI           string    `ch:"sni"`
+	Dst           string    `ch:"dst"`
+	Addresses     uint64    `ch:"addresses"`
+	Port          uint16    `ch:"port"`
+	Protocol      uint8     `ch:"protocol"`
+	Connections   uint64    `ch:"connections"`
+	First         time.Time `ch:"first"`
+	Last          time.Time `ch:"last"`
+	FlowIDs       []string  `ch:"flow_ids"`
+	GapMedian     float64   `ch:"gap_median"`
+	GapMAD        float64   `ch:"gap_mad"`
+	SizeMedian    float64   `ch:"size_median"`
+	SizeMAD       float64   `ch:"size_mad"`
+	Concentration float64   `ch:"concentration"`
+	Hours         []uint64  `ch:"hours"`
+	TS            float64   `ch:"ts"`
+	DS            float64   `ch:"ds"`
+	Dur           float64   `ch:"dur"`
+	Hist          float64   `ch:"hist"`
+	Score         float64   `ch:"score"`
+}
+
+func (d beacon) Detect(ctx context.Context, db DB, w Window) (Result, error) {
+	p := d.params(w)
+	columns := `SELECT site, src, sni, dst, addresses, port, protocol, connections, first, last, flow_ids, gap_median, gap_mad, size_median, size_mad,
+    concentration, hours, ts, ds, dur, hist, score FROM (` + d.sql + `)`
+	found, err := all[beaconPair](ctx, db, columns, p)
+	if err != nil {
+		return Result{}, fmt.Errorf("detect beacon: %w", err)
+	}
+	r := Result{Judged: len(found)}
+	for _, c := range found {
+		a := base(d.Info(), w)
+		c.judge(&a, uint64(d.cfg.Beacon.MinConnections))
+		a.EvidenceSQL = d.sql
+		a.EvidenceParams = p.with("src", c.Src, "sni", c.SNI, "dst", c.Dst, "port", number(int(c.Port)), "site", c.Site)
+		r.Alerts = append(r.Alerts, a)
+	}
+	return r, nil
+}
+
+// judge scores a pair.
+func (c beaconPair) judge(a *alert.Alert, trusted uint64) {
+	target := c.Dst
+	a.Entities = entities("actor", c.Src, "port", service(c.Protocol, c.Port), "site", c.Site)
+	if c.SNI != "" {
+		target = c.SNI
+		a.Entities = append(a.Entities, "sni="+c.SNI)
+	} else {
+		a.Entities = append(a.Entities, "victim="+c.Dst)
+	}
+	a.Actor, a.Victim = c.Src, target
+	every := time.Duration(c.GapMedian * float64(time.Second)).Round(time.Second)
+	a.Title = fmt.Sprintf("%s calls %s every %v", c.Src, target, every)
+	a.Start, a.End, a.FlowIDs, a.Magnitude = c.First, c.Last, c.FlowIDs, float64(c.Connections)
+	a.SubScores = map[string]float64{"ts": c.TS, "ds": c.DS, "dur": c.Dur, "hist": c.Hist}
+	a.Score, a.Confidence = bounded(c.Score), bounded(c.Concentration)
+	switch {
+	case c.Score < 0.7 || c.Connections < trusted:
+		a.Severity = alert.Low
+	case c.Score < 0.9:
+		a.Severity = alert.Medium
+	case c.Score < 1:
+		a.Severity = alert.High
+	default:
+		a.Severity = alert.Critical
+	}
+	a.Reasons = []string{
+		fmt.Sprintf("%d answered connections in 24 hours, median gap %v, half of them within %.0f s of it", c.Connections, every, c.GapMAD),
+		fmt.Sprintf("median size %.0f octets sent, half of them within %.0f", c.SizeMedian, c.SizeMAD),
+		fmt.Sprintf("%.0f %% of the gaps are within 35 %% of their median", 100*c.Concentration),
+	}
+	if c.SNI != "" {
+		a.Reasons = append(a.Reasons, fmt.Sprintf("%d addresses under this name, the last one %s", c.Addresses, c.Dst))
+	}
+	if c.Connections < trusted {
+		a.Reasons = append(a.Reasons, fmt.Sprintf("less than %d connections: low at most", trusted))
+	}
+	baseline, _ := json.Marshal(map[string]any{"of": "connections by hour of the window", "hours": c.Hours}) // cannot fail
+	a.Baseline = string(baseline)
+}

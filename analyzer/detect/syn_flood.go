@@ -1,0 +1,134 @@
+package detect
+
+import (
+	"context"
+	_ "embed"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/tapwatch/tapwatch/analyzer/alert"
+)
+
+//go:embed syn_flood.sql
+var synFloodSQL string
+
+//go:embed syn_flood_windows.sql
+var synFloodWindowsSQL string
+
+// SynFloodConfig are the thresholds of syn_flood.
+type SynFloodConfig struct {
+	MinRate       float64 `conf:"min_rate" help:"unfinished handshakes a second to one port of one host, over 10 s"`
+	MinRateSingle float64 `conf:"min_rate_single" help:"the same from one source alone, for an alert of severity low"`
+	MaxCompletion float64 `conf:"max_completion" help:"greatest share of handshakes that are finished meanwhile, 0 to 1"`
+}
+
+// synFlood looks for ports that are flooded with TCP handshakes.
+type synFlood struct {
+	cfg         Config
+	sql, finder string
+}
+
+func newSynFlood(cfg Config) synFlood {
+	return synFlood{cfg: cfg, sql: compose(synFloodSQL), finder: compose(synFloodWindowsSQL)}
+}
+
+func (d synFlood) Info() Info {
+	c := d.cfg.SynFlood
+	return Info{
+		Name: "syn_flood", Version: 1, Title: "SYN flood", Techniques: []string{"T1498.001", "T1499.001"},
+		Length: 5 * time.Minute, Step: 5 * time.Minute, Gap: time.Hour,
+		Doc: `One port of a host gets far more TCP handshakes that the initiator never finishes than it does otherwise, while hardly any
+is finished. Counted are SYN packets of such handshakes in bins of 10 s; the threshold is the greater of a fixed rate and median + 6 · 1.4826 · MAD
+of the same port's bins of the hour before. The magnitude is the number of SYNs in the bins above the threshold. High; critical from ten times the
+threshold; low for one source below it. A flash crowd finishes its handshakes and is left out, as is backscatter.`,
+		Parameters: []Parameter{
+			{"min_rate", decimal(c.MinRate), "SYNs a second; ntopng has 256 flows a second"},
+			{"min_rate_single", decimal(c.MinRateSingle), "SYNs a second from one source, severity low"},
+			{"max_completion", decimal(c.MaxCompletion), "greatest share of finished handshakes"},
+		},
+	}
+}
+
+func (d synFlood) params(w Window) params {
+	c := d.cfg.SynFlood
+	return d.cfg.inside().with("min_rate", decimal(c.MinRate), "min_rate_single", decimal(c.MinRateSingle), "max_completion", decimal(c.MaxCompletion),
+		"dst", "", "port", "0", "site", "", "from", number(w.Start.Unix()), "to", number(w.End.Unix()))
+}
+
+func (d synFlood) Windows(ctx context.Context, db DB, span Window) ([]time.Time, error) {
+	return windows(ctx, db, d.Info(), d.finder, params{"min_rate_single": decimal(min(d.cfg.SynFlood.MinRateSingle, d.cfg.SynFlood.MinRate))}, span)
+}
+
+// flood is a row of the statement; rates are per second.
+type flood struct {
+	Site          string    `ch:"site"`
+	Dst           string    `ch:"dst"`
+	Port          uint16    `ch:"port"`
+	Inside        bool      `ch:"inside"`
+	PeakRate      float64   `ch:"peak_rate"`
+	BaseRate      float64   `ch:"base_rate"`
+	MADRate       float64   `ch:"mad_rate"`
+	ThresholdRate float64   `ch:"threshold_rate"`
+	BinsOver      uint64    `ch:"bins_over"`
+	Syns          uint64    `ch:"syns"`
+	Completion    float64   `ch:"completion"`
+	Sources       uint64    `ch:"sources"`
+	TopShare      float64   `ch:"top_share"`
+	TopSource     string    `ch:"top_source"`
+	Entropy       float64   `ch:"entropy"`
+	First         time.Time `ch:"first"`
+	Last          time.Time `ch:"last"`
+	FlowIDs       []string  `ch:"flow_ids"`
+	Rate          float64   `ch:"rate"`
+	Incompletion  float64   `ch:"incompletion"`
+	Spread        float64   `ch:"spread"`
+}
+
+func (d synFlood) Detect(ctx context.Context, db DB, w Window) (Result, error) {
+	p := d.params(w)
+	found, err := all[flood](ctx, db, d.sql, p)
+	if err != nil {
+		return Result{}, fmt.Errorf("detect syn_flood: %w", err)
+	}
+	r := Result{Judged: len(found)}
+	for _, c := range found {
+		a := base(d.Info(), w)
+		c.judge(&a)
+		a.EvidenceSQL, a.EvidenceParams = d.sql, p.with("dst", c.Dst, "port", number(int(c.Port)), "site", c.Site)
+		r.Alerts = append(r.Alerts, a)
+	}
+	return r, nil
+}
+
+// judge scores a flood.
+func (c flood) judge(a *alert.Alert) {
+	a.Victim = c.Dst
+	a.Entities = entities("victim", c.Dst, "port", service(6, c.Port), "site", c.Site)
+	from := fmt.Sprintf("%d sources", c.Sources)
+	if c.TopShare >= 0.9 {
+		from, a.Actor = c.TopSource, c.TopSource
+		a.Techniques = []string{"T1499.001"}
+	}
+	a.Title = fmt.Sprintf("SYN flood of %s port %d from %s: %.0f/s", c.Dst, c.Port, from, c.PeakRate)
+	a.Start, a.End, a.FlowIDs, a.Magnitude = c.First, c.Last, c.FlowIDs, float64(c.Syns)
+	a.SubScores = map[string]float64{"rate": c.Rate, "incompletion": c.Incompletion, "spread": c.Spread}
+	a.Score = bounded(0.6*c.Rate + 0.3*c.Incompletion + 0.1*c.Spread)
+	a.Confidence = 0.9
+	switch {
+	case c.PeakRate < c.ThresholdRate:
+		a.Severity, a.Confidence = alert.Low, 0.6
+	case c.PeakRate >= 10*c.ThresholdRate:
+		a.Severity = alert.Critical
+	default:
+		a.Severity = alert.High
+	}
+	a.Reasons = []string{
+		fmt.Sprintf("%.0f SYNs a second at the peak, the threshold is %.0f; %d SYNs in %d bins of 10 s", c.PeakRate, c.ThresholdRate, c.Syns, c.BinsOver),
+		fmt.Sprintf("%.1f %% of the handshakes in these bins were finished", 100*c.Completion),
+		fmt.Sprintf("%d sources, entropy %.1f bits, the busiest has %.0f %%", c.Sources, c.Entropy, 100*c.TopShare),
+	}
+	baseline, _ := json.Marshal(map[string]any{"of": "SYNs of unfinished handshakes a second, the hour before", "median": c.BaseRate, "mad": c.MADRate,
+		"threshold": c.ThresholdRate, "observed": c.PeakRate}) // of numbers and text only: cannot fail
+	a.Baseline = string(baseline)
+}
