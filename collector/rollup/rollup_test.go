@@ -3,42 +3,16 @@ package rollup
 import (
 	"context"
 	"fmt"
-	"strings"
 	"testing"
 	"time"
 
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 
-	"github.com/tapwatch/tapwatch/proto/kit/clickhouse"
 	"github.com/tapwatch/tapwatch/proto/kit/ops"
 	"github.com/tapwatch/tapwatch/proto/local/localtest"
-	"github.com/tapwatch/tapwatch/proto/table"
 )
 
 func TestMain(m *testing.M) { localtest.Main(m) }
-
-func database(t *testing.T) driver.Conn {
-	t.Helper()
-	cfg := clickhouse.Config{Addr: []string{localtest.TestClickHouse(t).Addr()}, Database: "default"}
-	admin, err := cfg.Open()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer admin.Close()
-	cfg.Database = fmt.Sprintf("%s_%d", strings.ToLower(t.Name()), time.Now().UnixNano())
-	if err := admin.Exec(t.Context(), "CREATE DATABASE "+cfg.Database+" ENGINE = Atomic"); err != nil {
-		t.Fatal(err)
-	}
-	conn, err := cfg.Open()
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { conn.Close() })
-	if err := table.Migrate(t.Context(), conn); err != nil {
-		t.Fatal(err)
-	}
-	return conn
-}
 
 func builder(t *testing.T, conn driver.Conn) *Builder {
 	t.Helper()
@@ -53,7 +27,7 @@ func builder(t *testing.T, conn driver.Conn) *Builder {
 // names them.
 func raw(t *testing.T, conn driver.Conn, seq, hour, n int) {
 	t.Helper()
-	exec(t, conn, fmt.Sprintf(`INSERT INTO flows (probe, epoch, seq, row, received, src_ip, dst_ip, dst_port, protocol, start, end, segment, src_packets, dst_packets, src_bytes, dst_bytes, dst_payload_bytes)
+	localtest.Exec(t, conn, fmt.Sprintf(`INSERT INTO flows (probe, epoch, seq, row, received, src_ip, dst_ip, dst_port, protocol, start, end, segment, src_packets, dst_packets, src_bytes, dst_bytes, dst_payload_bytes)
 		SELECT 'p', 1, %d, number, now64(3), toIPv6('10.0.0.1'), toIPv6('10.0.0.' || toString(number %% 5)), 443, 6,
 		(toDateTime64('2026-03-02 00:00:00', 9, 'UTC') + INTERVAL %d HOUR) + INTERVAL intDiv(number, 3) MINUTE AS start, start, number %% 2, 1, 2, 100 + number, 7, number %% 4 FROM numbers(%d)`, seq, hour, n))
 }
@@ -61,27 +35,9 @@ func raw(t *testing.T, conn driver.Conn, seq, hour, n int) {
 // promise adds the batch that tells of them.
 func promise(t *testing.T, conn driver.Conn, seq, hour, n int) {
 	t.Helper()
-	exec(t, conn, fmt.Sprintf(`INSERT INTO batches (probe, epoch, seq, topic, received, stored, status, rows, days, minutes, minute_rows)
+	localtest.Exec(t, conn, fmt.Sprintf(`INSERT INTO batches (probe, epoch, seq, topic, received, stored, status, rows, days, minutes, minute_rows)
 		SELECT 'p', 1, %d, 'flows', now64(3), now64(3), 'stored', %d, groupUniqArray(toDate(toDateTime(m * 60, 'UTC'))), groupArray(m), groupArray(c) FROM
 		(SELECT toUInt32(intDiv(toUnixTimestamp(toDateTime('2026-03-02 00:00:00', 'UTC')), 60) + %d * 60 + intDiv(number, 3)) AS m, toUInt32(count()) AS c FROM numbers(%d) GROUP BY m)`, seq, n, hour, n))
-}
-
-func exec(t *testing.T, conn driver.Conn, sql string) {
-	t.Helper()
-	if err := conn.Exec(t.Context(), sql); err != nil {
-		t.Fatalf("%s: %v", sql, err)
-	}
-}
-
-func want(t *testing.T, conn driver.Conn, sql string, want uint64) {
-	t.Helper()
-	var got uint64
-	if err := conn.QueryRow(t.Context(), sql).Scan(&got); err != nil {
-		t.Fatalf("%s: %v", sql, err)
-	}
-	if got != want {
-		t.Errorf("%s: (-got +want)\n-%d\n+%d", sql, got, want)
-	}
 }
 
 func pass(t *testing.T, b *Builder) {
@@ -98,8 +54,8 @@ func pass(t *testing.T, b *Builder) {
 // same compares the rollup with raw, minute by minute.
 func same(t *testing.T, conn driver.Conn, segments uint64) {
 	t.Helper()
-	want(t, conn, "SELECT sum(segments) FROM flows_1m", segments)
-	want(t, conn, `SELECT count() FROM
+	localtest.Expect(t, conn, "SELECT sum(segments) FROM flows_1m", segments)
+	localtest.Expect(t, conn, `SELECT count() FROM
 		(SELECT minute, dst_ip, sum(segments) AS n, sum(flows) AS f, sum(failed) AS x, sum(src_bytes) AS s, sum(dst_bytes) AS d FROM flows_1m GROUP BY minute, dst_ip) AS a
 		FULL JOIN
 		(SELECT toStartOfMinute(start) AS minute, dst_ip, count() AS n, countIf(segment = 0) AS f, countIf(segment = 0 AND dst_payload_bytes = 0) AS x, sum(src_bytes) AS s, sum(dst_bytes) AS d FROM flows GROUP BY minute, dst_ip) AS b
@@ -108,7 +64,7 @@ func same(t *testing.T, conn driver.Conn, segments uint64) {
 }
 
 func TestBuilds(t *testing.T) {
-	conn := database(t)
+	conn := localtest.Tables(t)
 	b := builder(t, conn)
 	pass(t, b)
 	same(t, conn, 0)
@@ -118,45 +74,45 @@ func TestBuilds(t *testing.T) {
 	}
 	pass(t, b)
 	same(t, conn, 3000)
-	want(t, conn, "SELECT count() FROM rollup_builds FINAL", 30)
+	localtest.Expect(t, conn, "SELECT count() FROM rollup_builds FINAL", 30)
 	pass(t, b) // nothing is dirty: nothing is built
-	want(t, conn, "SELECT count() FROM rollup_builds", 30)
+	localtest.Expect(t, conn, "SELECT count() FROM rollup_builds", 30)
 
 	raw(t, conn, 100, 5, 40) // late, and not promised yet
 	pass(t, b)
-	want(t, conn, "SELECT sum(segments) FROM flows_1m", 3000)
+	localtest.Expect(t, conn, "SELECT sum(segments) FROM flows_1m", 3000)
 	promise(t, conn, 100, 5, 40)
 	pass(t, b)
 	same(t, conn, 3040)
-	want(t, conn, "SELECT count() FROM rollup_builds FINAL", 30)
-	want(t, conn, "SELECT count() FROM rollup_builds", 31)
+	localtest.Expect(t, conn, "SELECT count() FROM rollup_builds FINAL", 30)
+	localtest.Expect(t, conn, "SELECT count() FROM rollup_builds", 31)
 
 	pass(t, builder(t, conn)) // another owner sees no work
-	want(t, conn, "SELECT count() FROM rollup_builds", 31)
+	localtest.Expect(t, conn, "SELECT count() FROM rollup_builds", 31)
 }
 
 // A builder that dies between the rows of a build and its entry leaves nothing
 // that anyone sees, and the next one builds anew.
 func TestCrash(t *testing.T) {
-	conn := database(t)
+	conn := localtest.Tables(t)
 	raw(t, conn, 1, 0, 90)
 	promise(t, conn, 1, 0, 90)
 	dead := builder(t, conn)
 	ctx, cancel := context.WithCancel(t.Context())
 	dead.buckets = map[int64]*bucket{}
 	at := time.Date(2026, 3, 2, 0, 0, 0, 0, time.UTC).Unix()
-	exec(t, conn, fmt.Sprintf("INSERT INTO flows_1m_builds (bucket, build, minute, segments) VALUES (%d, 5, %d, 90)", at, at))
+	localtest.Exec(t, conn, fmt.Sprintf("INSERT INTO flows_1m_builds (bucket, build, minute, segments) VALUES (%d, 5, %d, 90)", at, at))
 	cancel()
 	if err := dead.build(ctx, []int64{at}); err == nil {
 		t.Error("a build without time has succeeded")
 	}
-	want(t, conn, "SELECT sum(segments) FROM flows_1m", 0)
+	localtest.Expect(t, conn, "SELECT sum(segments) FROM flows_1m", 0)
 	pass(t, builder(t, conn))
 	same(t, conn, 90)
 }
 
 func TestClean(t *testing.T) {
-	conn := database(t)
+	conn := localtest.Tables(t)
 	b := builder(t, conn)
 	for seq := range 4 {
 		raw(t, conn, seq+1, 0, 60)
@@ -165,11 +121,11 @@ func TestClean(t *testing.T) {
 	}
 	b.cleaned = time.Now()
 	same(t, conn, 240)
-	want(t, conn, "SELECT uniqExact(build) FROM flows_1m_builds", 4)
+	localtest.Expect(t, conn, "SELECT uniqExact(build) FROM flows_1m_builds", 4)
 	if err := b.Clean(t.Context(), time.Now()); err != nil {
 		t.Fatal(err)
 	}
-	want(t, conn, "SELECT uniqExact(build) FROM flows_1m_builds", 4) // a query may be reading them
+	localtest.Expect(t, conn, "SELECT uniqExact(build) FROM flows_1m_builds", 4) // a query may be reading them
 	if err := b.Clean(t.Context(), time.Now().Add(time.Hour)); err != nil {
 		t.Fatal(err)
 	}
@@ -198,20 +154,20 @@ func until(t *testing.T, conn driver.Conn, sql string, want uint64) {
 
 // A bucket whose raw rows retention has taken keeps what was built of them.
 func TestShrunk(t *testing.T) {
-	conn := database(t)
+	conn := localtest.Tables(t)
 	b := builder(t, conn)
 	raw(t, conn, 1, 0, 60)
 	promise(t, conn, 1, 0, 60)
 	pass(t, b)
-	exec(t, conn, "TRUNCATE TABLE flows")
-	exec(t, conn, "TRUNCATE TABLE batches")
+	localtest.Exec(t, conn, "TRUNCATE TABLE flows")
+	localtest.Exec(t, conn, "TRUNCATE TABLE batches")
 	pass(t, builder(t, conn))
-	want(t, conn, "SELECT sum(segments) FROM flows_1m", 60)
+	localtest.Expect(t, conn, "SELECT sum(segments) FROM flows_1m", 60)
 }
 
 // A bucket that lacks rows for good is tried less and less often.
 func TestShort(t *testing.T) {
-	conn := database(t)
+	conn := localtest.Tables(t)
 	b := builder(t, conn)
 	raw(t, conn, 1, 0, 50)
 	promise(t, conn, 1, 0, 60)

@@ -14,10 +14,8 @@ import (
 	"github.com/tapwatch/tapwatch/collector/consume"
 	"github.com/tapwatch/tapwatch/proto/flow"
 	"github.com/tapwatch/tapwatch/proto/flowpb"
-	chconf "github.com/tapwatch/tapwatch/proto/kit/clickhouse"
 	"github.com/tapwatch/tapwatch/proto/kit/ops"
 	"github.com/tapwatch/tapwatch/proto/local/localtest"
-	"github.com/tapwatch/tapwatch/proto/table"
 )
 
 func TestMain(m *testing.M) { localtest.Main(m) }
@@ -25,24 +23,7 @@ func TestMain(m *testing.M) { localtest.Main(m) }
 // database returns a Store on a database of the test's own.
 func database(t *testing.T) (*Store, driver.Conn) {
 	t.Helper()
-	cfg := chconf.Config{Addr: []string{localtest.TestClickHouse(t).Addr()}, Database: "default"}
-	admin, err := cfg.Open()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer admin.Close()
-	cfg.Database = fmt.Sprintf("%s_%d", strings.ToLower(strings.ReplaceAll(t.Name(), "/", "_")), time.Now().UnixNano())
-	if err := admin.Exec(t.Context(), "CREATE DATABASE "+cfg.Database+" ENGINE = Atomic"); err != nil {
-		t.Fatal(err)
-	}
-	conn, err := cfg.Open()
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { conn.Close() })
-	if err := table.Migrate(t.Context(), conn); err != nil {
-		t.Fatal(err)
-	}
+	conn := localtest.Tables(t)
 	return open(t, conn), conn
 }
 
@@ -83,24 +64,6 @@ func block(t *testing.T, messages, rows int, step time.Duration) *consume.Block 
 	return b
 }
 
-func exec(t *testing.T, conn driver.Conn, sql string) {
-	t.Helper()
-	if err := conn.Exec(t.Context(), sql); err != nil {
-		t.Fatalf("%s: %v", sql, err)
-	}
-}
-
-func want(t *testing.T, conn driver.Conn, sql string, want uint64) {
-	t.Helper()
-	var got uint64
-	if err := conn.QueryRow(t.Context(), sql).Scan(&got); err != nil {
-		t.Fatalf("%s: %v", sql, err)
-	}
-	if got != want {
-		t.Errorf("%s: (-got +want)\n-%d\n+%d", sql, got, want)
-	}
-}
-
 func put(t *testing.T, s *Store, b *consume.Block) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
@@ -113,10 +76,10 @@ func put(t *testing.T, s *Store, b *consume.Block) {
 // One insert is one part, however large; more than one day is one each.
 func TestOneInsertIsOnePart(t *testing.T) {
 	s, conn := database(t)
-	exec(t, conn, "SYSTEM STOP MERGES flows")
+	localtest.Exec(t, conn, "SYSTEM STOP MERGES flows")
 	put(t, s, block(t, 6, 20_000, 100*time.Microsecond))
-	want(t, conn, "SELECT count() FROM system.parts WHERE database = currentDatabase() AND table = 'flows' AND active", 1)
-	want(t, conn, "SELECT max(rows) FROM system.parts WHERE database = currentDatabase() AND table = 'flows' AND active", 120_000)
+	localtest.Expect(t, conn, "SELECT count() FROM system.parts WHERE database = currentDatabase() AND table = 'flows' AND active", 1)
+	localtest.Expect(t, conn, "SELECT max(rows) FROM system.parts WHERE database = currentDatabase() AND table = 'flows' AND active", 120_000)
 	b := block(t, 4, 100, 20*time.Minute)
 	b.From, b.To = 150, 154
 	for i := range b.Messages {
@@ -124,8 +87,8 @@ func TestOneInsertIsOnePart(t *testing.T) {
 		b.Messages[i].Batch.Header().Epoch = 8
 	}
 	put(t, s, b)
-	want(t, conn, "SELECT count() FROM system.parts WHERE database = currentDatabase() AND table = 'flows' AND active", 1+7)
-	want(t, conn, "SELECT count() FROM flows", 120_400)
+	localtest.Expect(t, conn, "SELECT count() FROM system.parts WHERE database = currentDatabase() AND table = 'flows' AND active", 1+7)
+	localtest.Expect(t, conn, "SELECT count() FROM flows", 120_400)
 }
 
 // What is stored is what was sent, in every column.
@@ -176,11 +139,11 @@ func TestPutAgain(t *testing.T) {
 	b.Repeated = true
 	put(t, s, b)
 	put(t, open(t, conn), b)
-	exec(t, conn, "TRUNCATE TABLE batches") // as if it had died before they were written
+	localtest.Exec(t, conn, "TRUNCATE TABLE batches") // as if it had died before they were written
 	put(t, open(t, conn), b)
-	want(t, conn, "SELECT count() FROM flows", 300)
-	want(t, conn, "SELECT count() FROM batches FINAL WHERE status = 'stored'", 3)
-	want(t, conn, "SELECT sum(rows) FROM batches FINAL", 300)
+	localtest.Expect(t, conn, "SELECT count() FROM flows", 300)
+	localtest.Expect(t, conn, "SELECT count() FROM batches FINAL WHERE status = 'stored'", 3)
+	localtest.Expect(t, conn, "SELECT sum(rows) FROM batches FINAL", 300)
 }
 
 // A token that ClickHouse knows, without the rows: what a crash between the
@@ -208,8 +171,8 @@ func TestPoisonedToken(t *testing.T) {
 					s.releaseDay(d)
 				}
 			}
-			exec(t, conn, "DELETE FROM flows WHERE true")
-			want(t, conn, "SELECT count() FROM flows", 0)
+			localtest.Exec(t, conn, "DELETE FROM flows WHERE true")
+			localtest.Expect(t, conn, "SELECT count() FROM flows", 0)
 
 			// The plain retry, which this store must not be: success, and no rows.
 			messages := []message{{Message: &b.Messages[0], status: stored, days: splitDays(b.Messages[0].Batch)}}
@@ -219,13 +182,13 @@ func TestPoisonedToken(t *testing.T) {
 			if o.err != nil || !o.dropped {
 				t.Fatalf("a plain retry: %+v, want success and nothing inserted: the token is not poisoned", o)
 			}
-			want(t, conn, "SELECT count() FROM flows", 0)
+			localtest.Expect(t, conn, "SELECT count() FROM flows", 0)
 
 			b.Repeated = true
 			put(t, s, b)
-			want(t, conn, "SELECT count() FROM flows", 200)
+			localtest.Expect(t, conn, "SELECT count() FROM flows", 200)
 			put(t, open(t, conn), b) // and the next owner agrees
-			want(t, conn, "SELECT count() FROM flows", 200)
+			localtest.Expect(t, conn, "SELECT count() FROM flows", 200)
 			if got := counter(t, s, "tapwatch_collector_store_poisoned_tokens_total"); got != float64(poisoned*perToken) {
 				t.Errorf("%v poisoned tokens counted, want %d", got, poisoned*perToken)
 			}
@@ -255,8 +218,8 @@ func TestAlarm(t *testing.T) {
 		s, conn := database(t)
 		b := block(t, 2, 100, time.Second)
 		put(t, s, b)
-		exec(t, conn, "TRUNCATE TABLE batches")
-		exec(t, conn, "DELETE FROM flows WHERE row = 17")
+		localtest.Exec(t, conn, "TRUNCATE TABLE batches")
+		localtest.Exec(t, conn, "DELETE FROM flows WHERE row = 17")
 		b.Repeated = true
 		if err := s.Put(t.Context(), b); !errors.Is(err, ErrPartial) {
 			t.Errorf("got %v, want ErrPartial", err)
@@ -270,8 +233,8 @@ func TestAlarm(t *testing.T) {
 		s, conn := database(t)
 		b := block(t, 2, 100, time.Second)
 		put(t, s, b)
-		exec(t, conn, "TRUNCATE TABLE batches")
-		exec(t, conn, "ALTER TABLE flows UPDATE dst_bytes = dst_bytes + 1 WHERE row = 17 SETTINGS mutations_sync = 2")
+		localtest.Exec(t, conn, "TRUNCATE TABLE batches")
+		localtest.Exec(t, conn, "ALTER TABLE flows UPDATE dst_bytes = dst_bytes + 1 WHERE row = 17 SETTINGS mutations_sync = 2")
 		b.Repeated = true
 		if err := s.Put(t.Context(), b); !errors.Is(err, ErrAltered) {
 			t.Errorf("got %v, want ErrAltered", err)

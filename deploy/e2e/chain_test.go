@@ -46,17 +46,8 @@ func broker(t *testing.T) string {
 
 func newChain(t *testing.T, name string) *chain {
 	t.Helper()
-	addr := localtest.TestClickHouse(t).Addr()
-	admin, err := clickhouse.Open(&clickhouse.Options{Addr: []string{addr}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer admin.Close()
 	ctx, cancel := context.WithCancel(context.Background())
-	if err := admin.Exec(ctx, "CREATE DATABASE "+name+" ENGINE = Atomic"); err != nil {
-		t.Fatal(err)
-	}
-	c := &chain{t: t, name: name, brokers: []string{broker(t)}, ended: make(chan error, 1)}
+	c := &chain{t: t, name: name, brokers: []string{broker(t)}, db: localtest.Database(t, name), ended: make(chan error, 1)}
 	admins := kafka.Config{Brokers: c.brokers}
 	for topic, partitions := range map[string]int{name: 2, name + ".dead": 1} {
 		if err := admins.EnsureTopic(ctx, topic, partitions, 1, nil); err != nil {
@@ -65,20 +56,16 @@ func newChain(t *testing.T, name string) *chain {
 	}
 	cfg := collector.DefaultConfig()
 	cfg.Kafka.Brokers, cfg.Topic, cfg.DeadLetterTopic, cfg.Group = c.brokers, name, name+".dead", name
-	cfg.ClickHouse.Addr, cfg.ClickHouse.Database = []string{addr}, name
+	cfg.ClickHouse.Addr, cfg.ClickHouse.Database = []string{localtest.TestClickHouse(t).Addr()}, name
 	cfg.Block.MaxWait = 200 * time.Millisecond
 	cfg.Ops.Listen, cfg.Ops.LogLevel = "", "warn"
 	c.cfg = cfg
 	go func() { c.ended <- collector.Run(ctx, cfg) }()
-	if c.db, err = cfg.ClickHouse.Open(); err != nil {
-		t.Fatal(err)
-	}
 	t.Cleanup(func() {
 		cancel()
 		if err := <-c.ended; err != nil && !errors.Is(err, context.Canceled) {
 			t.Errorf("collector: %v", err)
 		}
-		c.db.Close()
 	})
 	return c
 }
