@@ -167,7 +167,7 @@ func TestSameBuildAsMake(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, name := range []string{"probe", "collector", "analyzer"} {
-		command := mounts.ReplaceAllString(stageOf(t, "build-" + name).all("RUN")[0], "")
+		command := mounts.ReplaceAllString(stageOf(t, "build-"+name).all("RUN")[0], "")
 		want := "\t" + strings.Replace(strings.TrimSpace(command), "/out/", "$(BIN)/", 1) + "\n"
 		if !strings.Contains(string(makefile), want) {
 			t.Errorf("the Makefile has no line %q", want)
