@@ -13,6 +13,9 @@ import (
 //go:embed beacon.sql
 var beaconSQL string
 
+//go:embed beacon_windows.sql
+var beaconWindowsSQL string
+
 // BeaconConfig are the thresholds of beacon.
 type BeaconConfig struct {
 	MinScore         float64 `conf:"min_score" help:"least score for an alert, 0 to 1"`
@@ -23,11 +26,13 @@ type BeaconConfig struct {
 
 // beacon looks for connections that are made by a clock.
 type beacon struct {
-	cfg Config
-	sql string
+	cfg         Config
+	sql, finder string
 }
 
-func newBeacon(cfg Config) beacon { return beacon{cfg: cfg, sql: compose(beaconSQL)} }
+func newBeacon(cfg Config) beacon {
+	return beacon{cfg: cfg, sql: compose(beaconSQL), finder: compose(beaconWindowsSQL)}
+}
 
 func (d beacon) Info() Info {
 	c := d.cfg.Beacon
@@ -54,6 +59,10 @@ func (d beacon) params(w Window) params {
 	return d.cfg.inside().with("min_score", decimal(c.MinScore), "min_gap", decimal(c.MinGap), "min_connections", number(c.MinConnections),
 		"min_concentration", decimal(c.MinConcentration), "src", "", "sni", "", "dst", "", "port", "0", "site", "",
 		"from", number(w.Start.Unix()), "to", number(w.End.Unix()))
+}
+
+func (d beacon) Windows(ctx context.Context, db DB, span Window) ([]time.Time, error) {
+	return windows(ctx, db, d.Info(), d.finder, d.cfg.inside().with("min_concentration", decimal(min(d.cfg.Beacon.MinConcentration, 0.9))), span)
 }
 
 // beaconPair is a row of the statement.

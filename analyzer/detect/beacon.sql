@@ -1,7 +1,6 @@
 -- Pairs that talk like a clock, scored as RITA v5 does, in the 24 hours [from, to).
 -- src, sni, dst, port and site narrow it to one pair; an empty src means all.
 WITH
-    toInt64({from:UInt32}) AS t0,
     answered AS
     (
         SELECT site, src_ip, dst_ip, dst_port, protocol, lower(tls_sni) AS name, start, end, src_bytes, /*flow_id*/ AS id
@@ -23,34 +22,48 @@ WITH
         GROUP BY site, src_ip, name, target, dst_port, protocol
         HAVING connections >= 4
     )
-SELECT site, /*src_text*/ AS src, name AS sni, replaceRegexpOne(toString(last_dst), '^::ffff:', '') AS dst, addresses, dst_port AS port, protocol,
-    connections, first, last, flow_ids,
-    arraySlice(arrayDifference(t), 2) AS gaps,
-    arrayReduce('quantilesExactInclusive(0.25, 0.5, 0.75)', gaps) AS gq,
-    arrayReduce('quantileExactInclusive(0.5)', arrayMap(x -> abs(x - gq[2]), gaps)) AS gap_mad,
-    gq[2] AS gap_median,
-    arrayReduce('quantilesExactInclusive(0.25, 0.5, 0.75)', sizes) AS sq,
-    arrayReduce('quantileExactInclusive(0.5)', arrayMap(x -> abs(x - sq[2]), sizes)) AS size_mad,
-    sq[2] AS size_median,
-    if(gq[3] - gq[1] < 10 OR gq[2] = gq[1] OR gq[2] = gq[3], 0, (gq[1] + gq[3] - 2 * gq[2]) / (gq[3] - gq[1])) AS gap_skew,
-    if(sq[3] - sq[1] < 10 OR sq[2] = sq[1] OR sq[2] = sq[3], 0, (sq[1] + sq[3] - 2 * sq[2]) / (sq[3] - sq[1])) AS size_skew,
-    arrayMap(h -> countEqual(arrayMap(x -> least(23, intDiv(x - t0, 3600)), t), h), range(24)) AS hours,
-    arrayFilter(x -> x > 0, hours) AS bars,
-    arrayMax(arrayMap(x -> length(x), splitByChar('0', arrayStringConcat(arrayMap(x -> if(x > 0, '1', '0'), hours))))) AS longest_run,
-    arrayReverseSort(arrayMap(x -> countEqual(bars, x), arrayDistinct(bars))) AS common,
-    arrayFilter(x -> x >= 1, gaps) AS real_gaps,
-    arrayReduce('medianExact', real_gaps) AS real_median,
-    if(empty(real_gaps), 0, arrayCount(x -> x BETWEEN 0.65 * real_median AND 1.35 * real_median, real_gaps) / length(real_gaps)) AS concentration,
-    ((1 - abs(gap_skew)) + greatest(0, if(gq[2] > 0, (gq[2] - gap_mad) / gq[2], 0))) / 2 AS ts,
-    ((1 - abs(size_skew)) + greatest(0, if(sq[2] > 0, (sq[2] - size_mad) / sq[2], 0))) / 2 AS ds,
-    if(length(bars) < 6, 0, least(1, greatest(if(dataset_span > 0, (t[-1] - t[1]) / dataset_span, 0), longest_run / 12))) AS dur,
-    greatest(
-        greatest(0, 1 - sqrt(greatest(0, arrayAvg(arrayMap(x -> x * x, hours)) - pow(arrayAvg(hours), 2))) / arrayAvg(hours)),
-        if(length(bars) >= 11, (common[1] + common[2]) / length(bars), 0)) AS hist,
-    0.25 * ts + 0.25 * ds + 0.25 * dur + 0.25 * hist AS score
-FROM pairs
-WHERE ({src:String} = '' OR name = {sni:String} AND (name != '' OR last_dst = toIPv6OrDefault({dst:String})))
-  AND score >= {min_score:Float64} AND gap_median >= {min_gap:Float64}
-  AND (connections >= {min_connections:UInt32} AND concentration >= {min_concentration:Float64} OR concentration >= 0.9)
+SELECT *, 0.25 * ts + 0.25 * ds + 0.25 * dur + 0.25 * hist AS score
+FROM
+(
+    SELECT *,
+        if(gq[3] - gq[1] < 10 OR gq[2] = gq[1] OR gq[2] = gq[3], 0, (gq[1] + gq[3] - 2 * gq[2]) / (gq[3] - gq[1])) AS gap_skew,
+        if(sq[3] - sq[1] < 10 OR sq[2] = sq[1] OR sq[2] = sq[3], 0, (sq[1] + sq[3] - 2 * sq[2]) / (sq[3] - sq[1])) AS size_skew,
+        ((1 - abs(gap_skew)) + greatest(0, if(gq[2] > 0, (gq[2] - gap_mad) / gq[2], 0))) / 2 AS ts,
+        ((1 - abs(size_skew)) + greatest(0, if(sq[2] > 0, (sq[2] - size_mad) / sq[2], 0))) / 2 AS ds,
+        if(length(bars) < 6, 0, least(1, greatest(if(dataset_span > 0, (t[-1] - t[1]) / dataset_span, 0), longest_run / 12))) AS dur,
+        greatest(
+            greatest(0, 1 - sqrt(greatest(0, arrayAvg(arrayMap(x -> x * x, hours)) - pow(arrayAvg(hours), 2))) / arrayAvg(hours)),
+            if(length(bars) >= 11, (common[1] + common[2]) / length(bars), 0)) AS hist
+    FROM
+    (
+        SELECT *,
+            gq[2] AS gap_median, sq[2] AS size_median,
+            arrayReduce('quantileExactInclusive(0.5)', arrayMap(x -> abs(x - gq[2]), gaps)) AS gap_mad,
+            arrayReduce('quantileExactInclusive(0.5)', arrayMap(x -> abs(x - sq[2]), sizes)) AS size_mad,
+            arrayMax(arrayMap(x -> length(x), splitByChar('0', arrayStringConcat(arrayMap(x -> if(x > 0, '1', '0'), hours))))) AS longest_run,
+            arrayReverseSort(arrayMap(x -> countEqual(bars, x), arrayDistinct(bars))) AS common,
+            if(empty(real_gaps), 0, arrayCount(x -> x BETWEEN 0.65 * real_median AND 1.35 * real_median, real_gaps) / length(real_gaps)) AS concentration
+        FROM
+        (
+            SELECT *,
+                arrayReduce('quantilesExactInclusive(0.25, 0.5, 0.75)', gaps) AS gq,
+                arrayReduce('quantilesExactInclusive(0.25, 0.5, 0.75)', sizes) AS sq,
+                arrayFilter(x -> x >= 1, gaps) AS real_gaps,
+                arrayReduce('medianExact', real_gaps) AS real_median,
+                arrayMap(h -> countEqual(hour, h), range(24)) AS hours,
+                arrayFilter(x -> x > 0, hours) AS bars
+            FROM
+            (
+                SELECT site, /*src_text*/ AS src, name AS sni, replaceRegexpOne(toString(last_dst), '^::ffff:', '') AS dst, addresses, dst_port AS port, protocol,
+                    connections, first, last, flow_ids, t, sizes, arraySlice(arrayDifference(t), 2) AS gaps,
+                    arrayMap(x -> least(23, intDiv(x - toInt64({from:UInt32}), 3600)), t) AS hour
+                FROM pairs
+                WHERE {src:String} = '' OR name = {sni:String} AND (name != '' OR last_dst = toIPv6OrDefault({dst:String}))
+            )
+        )
+    )
+    WHERE gap_median >= {min_gap:Float64} AND (connections >= {min_connections:UInt32} AND concentration >= {min_concentration:Float64} OR concentration >= 0.9)
+)
+WHERE score >= {min_score:Float64}
 ORDER BY score DESC, src, sni, dst, port, protocol, site
 LIMIT 1000

@@ -15,6 +15,7 @@ type Config struct {
 	SynFlood           SynFloodConfig           `conf:"syn_flood"`
 	Beacon             BeaconConfig             `conf:"beacon"`
 	VolumeAnomaly      VolumeAnomalyConfig      `conf:"volume_anomaly"`
+	Exfiltration       ExfiltrationConfig       `conf:"exfiltration"`
 }
 
 // DefaultConfig returns the published thresholds; see the Doc of each detector.
@@ -29,6 +30,7 @@ func DefaultConfig() Config {
 		SynFlood:           SynFloodConfig{MinRate: 200, MinRateSingle: 10, MaxCompletion: 0.2},
 		Beacon:             BeaconConfig{MinScore: 0.5, MinGap: 10, MinConnections: 12, MinConcentration: 0.6},
 		VolumeAnomaly:      VolumeAnomalyConfig{MinBytes: 10_000_000, MinZ: 6, HistoryDays: 28},
+		Exfiltration:       ExfiltrationConfig{MinBytes: 50_000_000, MinBytesAny: 500_000_000, MinRatio: 3, MinZ: 4, HistoryDays: 28},
 	}
 }
 

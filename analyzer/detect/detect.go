@@ -84,7 +84,7 @@ type Finder interface {
 
 // All returns every detector, in the order of their names.
 func All(cfg Config) []Detector {
-	return []Detector{newBeacon(cfg), newPortscanHorizontal(cfg), newPortscanVertical(cfg), newSynFlood(cfg), newVolumeAnomaly(cfg)}
+	return []Detector{newBeacon(cfg), newExfiltration(cfg), newPortscanHorizontal(cfg), newPortscanVertical(cfg), newSynFlood(cfg), newVolumeAnomaly(cfg)}
 }
 
 // queryLimit bounds one statement of a detector, in seconds and bytes: a window
