@@ -34,7 +34,7 @@ func (r *rig) harass() error {
 		r.mu.Unlock()
 		if r.random.IntN(4) > 0 { // else hit it while it is down
 			from := last
-			if err := r.until("progress before "+event, 45*time.Second, func() bool { last = r.stored(); return last > from }); err != nil {
+			if err := r.until("progress before "+event, 90*time.Second, func() bool { last = r.stored(); return last > from }); err != nil {
 				return err
 			}
 		}
@@ -204,7 +204,7 @@ func (r *rig) poison() error {
 	for range 5 {
 		before := r.cutInserts()
 		r.toRows.SwallowReplies(insertStart, insertRest, 2)
-		if err := r.until("an insert to poison", 30*time.Second, func() bool { return r.cutInserts() > before }); err != nil {
+		if err := r.until("an insert to poison", time.Minute, func() bool { return r.cutInserts() > before }); err != nil {
 			return err
 		}
 		r.toRows.SwallowReplies("", 0, 0)

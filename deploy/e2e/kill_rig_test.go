@@ -126,10 +126,8 @@ func newRig(t *testing.T, p plan) *rig {
 	must(kafka.Config{Brokers: []string{r.kafka.Addr()}}.Check(ctx))
 	t.Cleanup(r.stopChildren)
 	for i := range r.collectors {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
+		r.listens[i], err = freeAddr(r.random)
 		must(err)
-		r.listens[i] = l.Addr().String()
-		l.Close()
 		must(r.startCollector(i))
 	}
 	must(r.startGenerator())
@@ -141,6 +139,19 @@ func newRig(t *testing.T, p plan) *rig {
 	return r
 }
 
+// freeAddr is an address to listen on, again and again: below the range from
+// which outgoing connections take their ports.
+func freeAddr(random *rand.Rand) (string, error) {
+	for range 100 {
+		addr := fmt.Sprintf("127.0.0.1:%d", 15000+random.IntN(17000))
+		if l, err := net.Listen("tcp", addr); err == nil {
+			return addr, l.Close()
+		}
+	}
+	return "", errors.New("no free port")
+}
+
+// stopChildren ends whatever runs.
 func (r *rig) stopChildren() {
 	r.mu.Lock()
 	r.finishing = true
