@@ -20,8 +20,11 @@ import (
 const (
 	heartbeatInterval = 500 * time.Millisecond
 	sessionTimeout    = 10 * time.Second
-	rebalanceTimeout  = 15 * time.Second
-	joinBackoff       = time.Second
+	// rebalanceTimeout is how long the others wait for a member that died while
+	// joining; the living need the time of grace. It is shorter than the session,
+	// so that a dead member falls out once, not once for each.
+	rebalanceTimeout = 7 * time.Second
+	joinBackoff      = time.Second
 	// grace is what a block gets to be finished when its owner has to leave. It
 	// must end well before the session does.
 	grace        = 4 * time.Second
