@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"math"
+	"strings"
 	"time"
 
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
@@ -81,7 +82,7 @@ func number(f float64) *float64 {
 }
 
 type alertsInput struct {
-	rangeInput
+	RangeInput
 	Detector string `query:"detector" maxLength:"64" doc:"name of the detector"`
 	Severity string `query:"severity" enum:"info,low,medium,high,critical" doc:"this severity and those above"`
 	Entity   string `query:"entity" maxLength:"256" doc:"address or name that is concerned: actor, victim, or any of the entities, with or without its role="`
@@ -98,7 +99,7 @@ type Alerts struct {
 }
 
 func (c *Console) alerts(ctx context.Context, in *alertsInput) (*answer[Alerts], error) {
-	r, err := c.db.resolve(ctx, in.rangeInput)
+	r, err := c.db.resolve(ctx, in.RangeInput)
 	if err != nil {
 		return nil, err
 	}
@@ -221,6 +222,9 @@ func (c *Console) evidence(ctx context.Context, in *alertInput) (*answer[Evidenc
 	if a.EvidenceSQL == "" {
 		return nil, huma.Error404NotFound("this alert has no statement as evidence")
 	}
+	if !isSelect(a.EvidenceSQL) {
+		return nil, huma.Error422UnprocessableEntity("the evidence of this alert is not a SELECT, so it is not run")
+	}
 	out := Evidence{Range: r.tell(), SQL: a.EvidenceSQL, Params: a.EvidenceParams}
 	if out.Completeness, err = c.db.completeness(ctx, r, ""); err != nil {
 		return nil, err
@@ -233,6 +237,23 @@ func (c *Console) evidence(ctx context.Context, in *alertInput) (*answer[Evidenc
 	}
 	out.TookMS = time.Since(began).Milliseconds()
 	return &answer[Evidence]{out}, nil
+}
+
+// isSelect says whether a statement asks for rows; readonly alone would let a
+// KILL QUERY pass.
+func isSelect(sql string) bool {
+	for {
+		sql = strings.TrimSpace(sql)
+		switch {
+		case strings.HasPrefix(sql, "--"):
+			_, sql, _ = strings.Cut(sql, "\n")
+		case strings.HasPrefix(sql, "/*"):
+			_, sql, _ = strings.Cut(sql, "*/")
+		default:
+			word := sql[:len(sql)-len(strings.TrimLeft(sql, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"))]
+			return strings.EqualFold(word, "SELECT") || strings.EqualFold(word, "WITH")
+		}
+	}
 }
 
 func (c *Console) alertRoutes(api huma.API) {

@@ -7,6 +7,8 @@ import (
 	"crypto/subtle"
 	"encoding/hex"
 	"encoding/json"
+	"fmt"
+	"html/template"
 	"log/slog"
 	"net"
 	"net/http"
@@ -25,6 +27,7 @@ type door struct {
 	log      *slog.Logger
 	metrics  *metrics
 	now      func() time.Time
+	form     *template.Template // the login page
 
 	sessions sessions
 	lock     lockout
@@ -45,6 +48,9 @@ func newDoor(cfg Config, log *slog.Logger, m *metrics) (*door, error) {
 		return d, nil
 	}
 	var err error
+	if d.form, err = template.ParseFS(assets, "assets/login.html"); err != nil {
+		return nil, fmt.Errorf("parse login page: %w", err)
+	}
 	d.password = true
 	d.hash, err = parseHash(cfg.PasswordHash.Reveal())
 	return d, err

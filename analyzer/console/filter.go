@@ -8,8 +8,8 @@ import (
 	"strings"
 )
 
-// filterInput is the part of a question that says which flows.
-type filterInput struct {
+// FilterInput is the part of a question that says which flows.
+type FilterInput struct {
 	Host        string `query:"host" maxLength:"64" doc:"address or CIDR network on either side"`
 	SrcIP       string `query:"src_ip" maxLength:"64" doc:"address or CIDR network of the initiator"`
 	DstIP       string `query:"dst_ip" maxLength:"64" doc:"address or CIDR network of the responder"`
@@ -48,7 +48,7 @@ func (w *where) sql() string {
 var protocols = map[string]uint8{"icmp": 1, "igmp": 2, "tcp": 6, "udp": 17, "gre": 47, "esp": 50, "icmp6": 58, "ipv6-icmp": 58, "sctp": 132}
 
 // where turns the filter into conditions over flows or flows_1m.
-func (f filterInput) where() (*where, error) {
+func (f FilterInput) where() (*where, error) {
 	w := &where{params: params{}}
 	for _, a := range []struct{ name, value, term string }{
 		{"host", f.Host, "src_ip BETWEEN {host_lo:IPv6} AND {host_hi:IPv6} OR dst_ip BETWEEN {host_lo:IPv6} AND {host_hi:IPv6}"},

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"reflect"
 	"strings"
+	"time"
 
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 	"github.com/danielgtaylor/huma/v2"
@@ -96,8 +97,8 @@ var flowOrders = map[string]string{
 }
 
 type flowsInput struct {
-	rangeInput
-	filterInput
+	RangeInput
+	FilterInput
 	Order string `query:"order" enum:"newest,oldest,bytes,packets,duration" default:"newest"`
 	Limit int    `query:"limit" minimum:"1" maximum:"1000" default:"100"`
 }
@@ -111,7 +112,7 @@ type Flows struct {
 }
 
 func (c *Console) flows(ctx context.Context, in *flowsInput) (*answer[Flows], error) {
-	r, err := c.db.resolve(ctx, in.rangeInput)
+	r, err := c.db.resolve(ctx, in.RangeInput)
 	if err != nil {
 		return nil, err
 	}
@@ -119,7 +120,7 @@ func (c *Console) flows(ctx context.Context, in *flowsInput) (*answer[Flows], er
 	if out.Completeness, err = c.db.completeness(ctx, r, in.Probe); err != nil {
 		return nil, err
 	}
-	w, err := in.filterInput.where()
+	w, err := in.FilterInput.where()
 	if err != nil || r.empty() {
 		return &answer[Flows]{out}, err
 	}
@@ -150,6 +151,9 @@ func (c *Console) flows(ctx context.Context, in *flowsInput) (*answer[Flows], er
 		f := Flow{make([]field, len(dest))}
 		for i, v := range dest {
 			f.fields[i] = field{names[i], plain(reflect.ValueOf(v))}
+			if at, ok := v.(*time.Time); ok {
+				f.fields[i].value = at.UTC().Format("2006-01-02T15:04:05.000000000Z") // as `probe flows` writes it
+			}
 			if n, ok := f.fields[i].value.(uint64); ok && (names[i] == "src_mac" || names[i] == "dst_mac") {
 				f.fields[i].value = flow.MAC(n).String()
 			}

@@ -12,7 +12,7 @@ import (
 )
 
 type ledgerInput struct {
-	rangeInput
+	RangeInput
 	Probe string `query:"probe" maxLength:"256" doc:"only this probe"`
 }
 
@@ -72,7 +72,7 @@ type Interruption struct {
 }
 
 func (c *Console) ledger(ctx context.Context, in *ledgerInput) (*answer[Ledger], error) {
-	r, err := c.db.resolve(ctx, in.rangeInput)
+	r, err := c.db.resolve(ctx, in.RangeInput)
 	if err != nil {
 		return nil, err
 	}

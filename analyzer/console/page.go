@@ -65,10 +65,8 @@ func (c *Console) pageRoutes(mux *http.ServeMux) error {
 	return nil
 }
 
-var loginTemplate = template.Must(template.ParseFS(assets, "assets/login.html"))
-
 func (d *door) loginPage(w http.ResponseWriter, status int, message string) {
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
 	w.WriteHeader(status)
-	_ = loginTemplate.Execute(w, struct{ CSRF, Message string }{d.token(), message})
+	_ = d.form.Execute(w, struct{ CSRF, Message string }{d.token(), message})
 }

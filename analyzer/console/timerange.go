@@ -22,8 +22,8 @@ func (r timeRange) params() params { return params{"from": stamp(r.From), "to": 
 
 func (r timeRange) empty() bool { return !r.From.Before(r.To) }
 
-// rangeInput is the part of a question that says when.
-type rangeInput struct {
+// RangeInput is the part of a question that says when.
+type RangeInput struct {
 	From string `query:"from" maxLength:"64" doc:"start of the range, traffic time: RFC 3339, a date, or Unix seconds; default: 24 hours before its end"`
 	To   string `query:"to" maxLength:"64" doc:"end of the range, not included; default: the end of the traffic that is stored"`
 	Last string `query:"last" maxLength:"16" doc:"length of a range that ends with the stored traffic (or at to): 15m, 24h, 7d, or all; instead of from"`
@@ -72,7 +72,7 @@ const defaultLength = 24 * time.Hour
 
 // resolve says which range a question is about. What is not given is taken from
 // the traffic that is stored, not from the clock.
-func (d *database) resolve(ctx context.Context, in rangeInput) (timeRange, error) {
+func (d *database) resolve(ctx context.Context, in RangeInput) (timeRange, error) {
 	var r timeRange
 	var err error
 	if in.From != "" && in.Last != "" {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
@@ -20,8 +21,8 @@ var steps = []time.Duration{time.Second, 5 * time.Second, 10 * time.Second, 30 *
 	15 * time.Minute, 30 * time.Minute, time.Hour, 2 * time.Hour, 3 * time.Hour, 6 * time.Hour, 12 * time.Hour, 24 * time.Hour, 7 * 24 * time.Hour}
 
 type timeseriesInput struct {
-	rangeInput
-	filterInput
+	RangeInput
+	FilterInput
 	Metric string `query:"metric" enum:"bytes,frame_bytes,packets,flows" default:"bytes"`
 	Step   string `query:"step" maxLength:"8" default:"auto" doc:"length of a step, as 30s, 5m, 1h or 1d; auto: at most 240 steps"`
 	Split  string `query:"split" enum:"none,app" default:"none"`
@@ -67,7 +68,7 @@ func stepOf(s string, length time.Duration) (time.Duration, error) {
 }
 
 func (c *Console) timeseries(ctx context.Context, in *timeseriesInput) (*answer[Timeseries], error) {
-	r, err := c.db.resolve(ctx, in.rangeInput)
+	r, err := c.db.resolve(ctx, in.RangeInput)
 	if err != nil {
 		return nil, err
 	}
@@ -82,7 +83,7 @@ func (c *Console) timeseries(ctx context.Context, in *timeseriesInput) (*answer[
 	if out.Completeness, err = c.db.completeness(ctx, r, in.Probe); err != nil {
 		return nil, err
 	}
-	w, err := in.filterInput.where()
+	w, err := in.FilterInput.where()
 	if err != nil || r.empty() {
 		return &answer[Timeseries]{out}, err
 	}
@@ -96,22 +97,25 @@ func (c *Console) timeseries(ctx context.Context, in *timeseriesInput) (*answer[
 	for t := r.From.Unix(); t < r.To.Unix(); t += out.StepS {
 		out.Times = append(out.Times, t)
 	}
-	// The name of what is not told apart cannot come off the wire: it is a
-	// column of its own.
-	name, other := "''", "0"
+	name, other := "''", "toUInt8(0)"
 	if in.Split == "app" {
-		if head == "" {
-			head = "WITH "
-		} else {
-			head += ", "
+		// What is not told apart is a column of its own: any name can come off
+		// the wire, "other" too.
+		apps, err := c.largest(ctx, head, table, metric, w.params)
+		if err != nil {
+			return nil, fmt.Errorf("read the largest applications: %w", err)
 		}
-		head += "volumes AS " + table + ", largest AS (SELECT app FROM volumes GROUP BY app ORDER BY sum(" + metric + ") DESC, app LIMIT {n:UInt32})\n"
-		table = "volumes"
-		other = "app NOT IN (SELECT app FROM largest)"
-		name = "if(other, '', app)"
+		for i := range apps {
+			w.params["app"+fmt.Sprint(i)] = text(apps[i])
+			apps[i] = "{app" + fmt.Sprint(i) + ":String}"
+		}
+		if len(apps) > 0 {
+			known := "has([" + strings.Join(apps, ", ") + "], toString(app))"
+			other, name = "toUInt8(NOT "+known+")", "if("+known+", toString(app), '')"
+		}
 	}
 	index := map[string]int{}
-	err = c.db.each(ctx, head+"SELECT toUInt8("+other+") AS other, "+name+" AS name, intDiv(toInt64(toUnixTimestamp(t)), {step:Int64}) * {step:Int64} AS bucket, sum("+metric+") FROM "+table+
+	err = c.db.each(ctx, head+"SELECT "+other+" AS other, "+name+" AS name, intDiv(toInt64(toUnixTimestamp(t)), {step:Int64}) * {step:Int64} AS bucket, sum("+metric+") FROM "+table+
 		" GROUP BY other, name, bucket", w.params, func(rows driver.Rows) error {
 		var rest uint8
 		var name string
@@ -158,4 +162,16 @@ func (c *Console) timeseries(ctx context.Context, in *timeseriesInput) (*answer[
 		out.Series = []Series{{Name: "all", Values: make([]uint64, len(out.Times))}}
 	}
 	return &answer[Timeseries]{out}, nil
+}
+
+// largest are the names of the n applications with most of a metric.
+func (c *Console) largest(ctx context.Context, head, table, metric string, p params) ([]string, error) {
+	var apps []string
+	err := c.db.each(ctx, head+"SELECT toString(app) AS name FROM "+table+" GROUP BY name ORDER BY sum("+metric+") DESC, name LIMIT {n:UInt32}", p, func(rows driver.Rows) error {
+		var app string
+		err := rows.Scan(&app)
+		apps = append(apps, app)
+		return err
+	})
+	return apps, err
 }

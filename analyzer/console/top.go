@@ -37,8 +37,8 @@ func dimensions() map[string]dimension {
 }
 
 type topInput struct {
-	rangeInput
-	filterInput
+	RangeInput
+	FilterInput
 	By     string `query:"by" enum:"host,src_ip,dst_ip,pair,app,dst_port,tls_sni,http_host,dns_name,ja4" default:"host" doc:"host counts each flow for both of its sides, dns_name for every name asked in it"`
 	Metric string `query:"metric" enum:"bytes,frame_bytes,packets,flows" default:"bytes" doc:"what the order is by; bytes are IP octets of both directions, flows are connections"`
 	N      int    `query:"n" minimum:"1" maximum:"1000" default:"10"`
@@ -86,7 +86,7 @@ func align(r timeRange, step time.Duration) timeRange {
 }
 
 func (c *Console) top(ctx context.Context, in *topInput) (*answer[Top], error) {
-	r, err := c.db.resolve(ctx, in.rangeInput)
+	r, err := c.db.resolve(ctx, in.RangeInput)
 	if err != nil {
 		return nil, err
 	}
@@ -97,7 +97,7 @@ func (c *Console) top(ctx context.Context, in *topInput) (*answer[Top], error) {
 	if out.Completeness, err = c.db.completeness(ctx, r, in.Probe); err != nil {
 		return nil, err
 	}
-	w, err := in.filterInput.where()
+	w, err := in.FilterInput.where()
 	if err != nil || r.empty() {
 		return &answer[Top]{out}, err
 	}

@@ -70,7 +70,7 @@ async function run(button, id, box) {
   box.replaceChildren(h('p', { class: 'hint' }, 'Running …'));
   try {
     const e = await ask(`alerts/${encodeURIComponent(id)}/evidence`);
-    box.replaceChildren(h('p', { class: 'hint' }, `${f.whole(e.rows.length)}${e.more ? ' (and more)' : ''} rows in ${f.whole(e.took_ms)} ms`),
+    box.replaceChildren(h('p', { class: 'hint' }, `${f.whole(e.rows.length)}${e.more ? ' (and more)' : ''} ${e.rows.length === 1 ? 'row' : 'rows'} in ${f.whole(e.took_ms)} ms`),
       table('Rows of the evidence', e.columns.map((c, i) => ({ title: c.name, class: /Int|Float|Decimal/.test(c.type) && !/^Array|^Map/.test(c.type) ? 'num' : 'mono', cell: (r) => (r[i] === null ? '–' : value(r[i])) })), e.rows));
   } catch (e) {
     box.replaceChildren(h('p', { class: 'problem' }, e.message));

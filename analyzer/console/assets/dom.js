@@ -5,9 +5,9 @@ const SVG = 'http://www.w3.org/2000/svg';
 
 function fill(e, props, children) {
   for (const [name, value] of Object.entries(props || {})) {
-    if (value === undefined || value === null || value === false) continue;
+    if (value === undefined || value === null || (value === false && !name.startsWith('aria-'))) continue;
     if (name.startsWith('on')) e.addEventListener(name.slice(2), value);
-    else e.setAttribute(name, value === true ? '' : String(value));
+    else e.setAttribute(name, value === true && !name.startsWith('aria-') ? '' : String(value));
   }
   e.append(...children.flat(Infinity).filter((c) => c !== null && c !== undefined && c !== false).map((c) => (c instanceof Node ? c : String(c))));
   return e;
