@@ -15,10 +15,15 @@ import (
 	"github.com/compose-spec/compose-go/v2/cli"
 	"github.com/compose-spec/compose-go/v2/types"
 
-	"github.com/tapwatch/tapwatch/proto/local/localtest"
+	"github.com/tapwatch/tapwatch/proto/local"
 )
 
-func TestMain(m *testing.M) { localtest.Main(m) }
+func TestMain(m *testing.M) {
+	local.RunChildIfAsked()
+	code := m.Run()
+	os.RemoveAll(builtDir)
+	os.Exit(code)
+}
 
 // root is the top of the tree.
 func root(t *testing.T) string {

@@ -101,6 +101,11 @@ func programs(t *testing.T) string {
 		if err != nil {
 			t.Fatal(err)
 		}
+		defer func() {
+			if builtDir == "" {
+				os.RemoveAll(dir)
+			}
+		}()
 		src := sources(t)
 		for _, name := range []string{"probe", "collector", "analyzer"} {
 			runs := stageOf(t, "build-"+name).all("RUN")
@@ -129,7 +134,7 @@ func programs(t *testing.T) string {
 var (
 	mounts   = regexp.MustCompile(`--mount=\S+\s+`)
 	built    sync.Once
-	builtDir string // removed by the system's own cleaning, as all of os.TempDir
+	builtDir string // removed by TestMain
 )
 
 // Every image starts the program that was built for it, and has the loader

@@ -50,6 +50,8 @@ if [ -n "$made" ] || [ ! -s "$dir/clickhouse_users.xml" ]; then
             <quota>default</quota>
             <grants>
                 <query>GRANT ALL ON tapwatch.*</query>
+                <query>GRANT TABLE ENGINE ON MergeTree</query>
+                <query>GRANT TABLE ENGINE ON ReplacingMergeTree</query>
                 <query>GRANT SELECT ON system.*</query>
             </grants>
         </collector>
