@@ -42,7 +42,8 @@ func (d beacon) Info() Info {
 		Doc: `An inside host calls the same name (TLS or QUIC server name) or outside address and port at regular times with messages of like
 size. The score is that of RITA v5 over 24 hours: a quarter each for the times (ts), the sizes (ds, IP octets of the initiator in a connection's first record),
 the duration (dur) and the histogram by hour (hist); at least 4 answered connections. An alert needs a score of 0.5, and gaps concentrated around their median:
-60 % of them within 35 % (90 % for less than 12 connections), which a memoryless poller of constant size, 0.8 by score alone, does not have. Severity low from 0.5,
+60 % of them within 35 %, and with few gaps so many (90 % at most) that a memoryless poller, of whose gaps 24.5 % are there, would be 5 standard
+deviations away: such a poller of constant size has 0.8 by score alone. With less than min_connections the severity is low at most. Severity low from 0.5,
 medium from 0.7, high from 0.9, critical at 1, where RITA has a threat of 0.2, 0.4, 0.6 and 0.8. The magnitude is the number of connections. A pair that has a name is not counted
 again by address. Left out: DNS, DHCP, NTP and mDNS ports, multicast, and what stays inside.`,
 		Parameters: []Parameter{
@@ -56,13 +57,13 @@ again by address. Left out: DNS, DHCP, NTP and mDNS ports, multicast, and what s
 
 func (d beacon) params(w Window) params {
 	c := d.cfg.Beacon
-	return d.cfg.inside().with("min_score", decimal(c.MinScore), "min_gap", decimal(c.MinGap), "min_connections", number(c.MinConnections),
+	return d.cfg.inside().with("min_score", decimal(c.MinScore), "min_gap", decimal(c.MinGap),
 		"min_concentration", decimal(c.MinConcentration), "src", "", "sni", "", "dst", "", "port", "0", "site", "",
 		"from", number(w.Start.Unix()), "to", number(w.End.Unix()))
 }
 
 func (d beacon) Windows(ctx context.Context, db DB, span Window) ([]time.Time, error) {
-	return windows(ctx, db, d.Info(), d.finder, d.cfg.inside().with("min_concentration", decimal(min(d.cfg.Beacon.MinConcentration, 0.9))), span)
+	return windows(ctx, db, d.Info(), d.finder, d.cfg.inside().with("min_concentration", decimal(d.cfg.Beacon.MinConcentration)), span)
 }
 
 // beaconPair is a row of the statement.

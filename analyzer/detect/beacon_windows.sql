@@ -12,6 +12,7 @@ FROM
           AND /*unicast*/ AND dst_port NOT IN (53, 67, 68, 123, 853, 5353) AND /*src_inside*/ AND NOT /*dst_inside*/
     )
     GROUP BY w, site, src_ip, name, target, dst_port, protocol
-    HAVING count() >= 4 AND notEmpty(gaps) AND arrayCount(x -> x BETWEEN 0.65 * median AND 1.35 * median, gaps) >= {min_concentration:Float64} * length(gaps)
+    HAVING count() >= 4 AND notEmpty(gaps)
+       AND arrayCount(x -> x BETWEEN 0.65 * median AND 1.35 * median, gaps) / length(gaps) >= least(0.9, greatest({min_concentration:Float64}, 0.245 + 5 * sqrt(0.185 / length(gaps))))
 )
 ORDER BY w
