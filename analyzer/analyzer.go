@@ -15,6 +15,7 @@ import (
 
 	"github.com/tapwatch/tapwatch/analyzer/console"
 	"github.com/tapwatch/tapwatch/analyzer/detect"
+	"github.com/tapwatch/tapwatch/analyzer/notify"
 	"github.com/tapwatch/tapwatch/analyzer/schedule"
 	"github.com/tapwatch/tapwatch/proto/kit"
 	"github.com/tapwatch/tapwatch/proto/kit/backoff"
@@ -48,6 +49,10 @@ func Run(ctx context.Context, cfg Config) error {
 	if err := page.Listen(); err != nil {
 		return err
 	}
+	notifier, err := notify.New(cfg.Notify, conn, o.Log, o.Registry)
+	if err != nil {
+		return err
+	}
 	stages := ops.StageLatency(o.Registry, "analyzer")
 	o.Ready("clickhouse", errors.New("not looked at yet"))
 
@@ -58,7 +63,8 @@ func Run(ctx context.Context, cfg Config) error {
 		if err := migrated(ctx, cfg, conn, o); err != nil {
 			return stopped(ctx, err)
 		}
-		s := schedule.New(cfg.Schedule, conn, detectors, nil, o.Log, o.Registry, stages)
+		g.Go(func() error { return notifier.Run(ctx) })
+		s := schedule.New(cfg.Schedule, conn, detectors, o.Log, o.Registry, stages)
 		err := s.Run(ctx, func(err error) {
 			if err != nil {
 				err = cfg.ClickHouse.Classify(err)
@@ -129,5 +135,5 @@ func Catchup(ctx context.Context, cfg Config) error {
 	if err := table.Check(ctx, conn); err != nil {
 		return fmt.Errorf("open tables: %w", cfg.ClickHouse.Classify(err))
 	}
-	return schedule.New(cfg.Schedule, conn, detect.All(cfg.Detect), nil, o.Log, nil, nil).Catchup(ctx)
+	return schedule.New(cfg.Schedule, conn, detect.All(cfg.Detect), o.Log, nil, nil).Catchup(ctx)
 }

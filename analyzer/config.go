@@ -7,6 +7,7 @@ import (
 
 	"github.com/tapwatch/tapwatch/analyzer/console"
 	"github.com/tapwatch/tapwatch/analyzer/detect"
+	"github.com/tapwatch/tapwatch/analyzer/notify"
 	"github.com/tapwatch/tapwatch/analyzer/schedule"
 	"github.com/tapwatch/tapwatch/proto/kit/clickhouse"
 	"github.com/tapwatch/tapwatch/proto/kit/ops"
@@ -17,6 +18,7 @@ type Config struct {
 	ClickHouse clickhouse.Config `conf:"clickhouse"`
 	Detect     detect.Config     `conf:"detect"`
 	Schedule   schedule.Config   `conf:"schedule"`
+	Notify     notify.Config     `conf:"notify"`
 	Console    console.Config    `conf:"console"`
 	Ops        ops.Config        `conf:"ops"`
 }
@@ -27,6 +29,7 @@ func DefaultConfig() Config {
 		ClickHouse: clickhouse.Config{Addr: []string{"127.0.0.1:9000"}},
 		Detect:     detect.DefaultConfig(),
 		Schedule:   schedule.DefaultConfig(),
+		Notify:     notify.DefaultConfig(),
 		Console:    console.DefaultConfig(),
 		Ops:        ops.Config{Listen: "127.0.0.1:9613"},
 	}
@@ -38,6 +41,9 @@ func (cfg Config) Check() error {
 		return err
 	}
 	if err := cfg.Detect.Check(); err != nil {
+		return err
+	}
+	if err := cfg.Notify.Check(); err != nil {
 		return err
 	}
 	if err := cfg.Console.Validate(); err != nil {

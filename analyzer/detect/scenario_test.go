@@ -24,7 +24,7 @@ import (
 func catchup(t testing.TB, conn driver.Conn, cfg detect.Config) {
 	t.Helper()
 	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
-	if err := schedule.New(schedule.DefaultConfig(), conn, detect.All(cfg), nil, log, nil, nil).Catchup(context.Background()); err != nil {
+	if err := schedule.New(schedule.DefaultConfig(), conn, detect.All(cfg), log, nil, nil).Catchup(context.Background()); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -1,6 +1,6 @@
 // Package schedule runs detectors over windows of traffic time. In come the rows
 // of the table batches, which say what was promised for each minute and how far
-// each capture worker has got; out go alerts (alert.Store, and a Notifier) and a
+// each capture worker has got; out go alerts (alert.Store) and a
 // row of job_runs for each window.
 //
 // A window is dirty when the rows promised for it differ from those it was last
@@ -13,7 +13,6 @@ package schedule
 import (
 	"cmp"
 	"context"
-	"fmt"
 	"log/slog"
 	"slices"
 	"time"
@@ -39,29 +38,22 @@ func DefaultConfig() Config {
 	return Config{Interval: 2 * time.Second, Provisional: 30 * time.Second, Silent: 90 * time.Second, Visible: 5 * time.Minute}
 }
 
-// Notifier takes alerts as they stand in the table, some of them perhaps for the
-// second time, before their window counts as done.
-type Notifier interface {
-	Enqueue(ctx context.Context, alerts []alert.Alert) error
-}
-
 // Scheduler is one analyzer's work. It is for one goroutine.
 type Scheduler struct {
-	cfg      Config
-	conn     driver.Conn
-	store    *alert.Store
-	notifier Notifier
-	log      *slog.Logger
-	metrics  *metrics
-	now      func() time.Time
+	cfg     Config
+	conn    driver.Conn
+	store   *alert.Store
+	log     *slog.Logger
+	metrics *metrics
+	now     func() time.Time
 
 	jobs     []*job
 	progress *progress
 }
 
-// New returns a Scheduler for detectors. notifier may be nil. stages may be nil.
-func New(cfg Config, conn driver.Conn, detectors []detect.Detector, notifier Notifier, log *slog.Logger, reg prometheus.Registerer, stages *ops.Stages) *Scheduler {
-	s := &Scheduler{cfg: cfg, conn: conn, store: alert.NewStore(conn), notifier: notifier, log: log, metrics: newMetrics(reg, stages), now: time.Now,
+// New returns a Scheduler for detectors. reg and stages may be nil.
+func New(cfg Config, conn driver.Conn, detectors []detect.Detector, log *slog.Logger, reg prometheus.Registerer, stages *ops.Stages) *Scheduler {
+	s := &Scheduler{cfg: cfg, conn: conn, store: alert.NewStore(conn), log: log, metrics: newMetrics(reg, stages), now: time.Now,
 		progress: newProgress(conn)}
 	for _, d := range detectors {
 		s.jobs = append(s.jobs, newJob(d))
@@ -276,7 +268,7 @@ func (s *Scheduler) judge(ctx context.Context, j *job, list []*window, closed, c
 	return failed, flush()
 }
 
-// settle stores alerts, hands them on, and then records their windows.
+// settle stores alerts and then records their windows.
 func (s *Scheduler) settle(ctx context.Context, j *job, done []outcome, found []alert.Alert, closed bool) error {
 	if len(found) > 0 {
 		if err := s.annotate(ctx, done, found, closed); err != nil {
@@ -287,11 +279,6 @@ func (s *Scheduler) settle(ctx context.Context, j *job, done []outcome, found []
 			return err
 		}
 		s.metrics.raised(j.info.Name, raised)
-		if s.notifier != nil {
-			if err := s.notifier.Enqueue(ctx, raised.Alerts); err != nil {
-				return fmt.Errorf("enqueue notifications: %w", err)
-			}
-		}
 	}
 	now := s.now()
 	if err := j.record(ctx, s.conn, done, closed, now); err != nil {
