@@ -14,10 +14,13 @@ import (
 	"time"
 
 	"github.com/chromedp/cdproto/cdp"
+	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/cdproto/log"
 	"github.com/chromedp/cdproto/page"
 	"github.com/chromedp/cdproto/runtime"
 	"github.com/chromedp/chromedp"
+
+	"github.com/tapwatch/tapwatch/analyzer/alert"
 )
 
 // browser starts a headless Chromium that ends with the test.
@@ -43,6 +46,9 @@ func browser(t *testing.T) context.Context {
 	t.Cleanup(cancel)
 	ctx, cancel = chromedp.NewContext(ctx)
 	t.Cleanup(cancel)
+	if err := chromedp.Do(ctx); err != nil { // starts it, for as long as ctx lives
+		t.Fatal(err)
+	}
 	return ctx
 }
 
@@ -227,4 +233,49 @@ func screenshot(name string) action {
 		}
 		return chromedp.Void{}, os.WriteFile(filepath.Join(dir, name+".png"), png, 0o644)
 	}
+}
+
+// The page has no scroll bar sideways and shows everything on a wide and on a
+// narrow screen, light and dark, and its address holds its state.
+func TestPageFits(t *testing.T) {
+	ctx := browser(t)
+	r := newRig(t, "console_fits", Config{Listen: "127.0.0.1:0"})
+	base := r.serve()
+	var wide bool
+	var text string
+	do(t, ctx, chromedp.EmulateViewport(1280, 900), chromedp.Navigate(base+"/"), chromedp.WaitVisible("#empty code"), screenshot("empty-1280"))
+	r.fill(24)
+	scan := scanAlertOf(day0.Add(20 * time.Hour))
+	scan.FlowIDs = []string{fmt.Sprintf("tap-1/%d/0/%d", testEpoch, 20*len(recorded(t))+2), fmt.Sprintf("tap-1/%d/0/%d", testEpoch, 20*len(recorded(t))+3)}
+	a := r.raise(scan)
+	for i, s := range []alert.Severity{alert.Critical, alert.Medium, alert.Low, alert.Info} {
+		other := scanAlertOf(day0.Add(time.Duration(i*5) * time.Hour))
+		other.Severity, other.Entities, other.Title = s, []string{"actor=" + string(s)}, "10.20.1.13 talks to update-check.example like a clock"
+		r.raise(other)
+	}
+	for i, width := range []int64{1280, 390} {
+		scheme := []string{"light", "dark"}[i]
+		for _, view := range []struct{ name, query, wait string }{{"page", "/?last=all", "#flows tbody tr"}, {"alert", "/?alert=" + a.ID, "#detail .scroll tbody tr"}} {
+			do(t, ctx,
+				chromedp.EmulateViewport(width, 1500),
+				command(emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}}}),
+				chromedp.Navigate(base+view.query), chromedp.WaitVisible(view.wait), chromedp.WaitVisible("#chart path[d^=M]"), chromedp.WaitVisible("#talkers li"), chromedp.WaitVisible("#apps li"),
+				evaluate(`document.documentElement.scrollWidth > innerWidth`, func(v bool) { wide = v }),
+				screenshot(fmt.Sprintf("%s-%d-%s", view.name, width, scheme)),
+			)
+			if wide {
+				t.Errorf("%s: wider than %d pixels", view.name, width)
+			}
+		}
+	}
+	// Filter by a click on an address; the address bar and the back button follow.
+	do(t, ctx,
+		chromedp.EmulateViewport(1280, 900), chromedp.Navigate(base+"/?last=all"), chromedp.WaitVisible("#talkers .link"),
+		evaluate(`document.querySelector('#talkers .link').click(), location.search`, func(s string) { text = s }),
+		chromedp.WaitVisible("#state .filter"),
+	)
+	if !strings.Contains(text, "host=") || !strings.Contains(text, "last=all") {
+		t.Errorf("the address does not hold the state: %q", text)
+	}
+	do(t, ctx, evaluate(`history.back(), 'x'`, func(string) {}), chromedp.WaitNotPresent("#state .filter"))
 }

@@ -54,7 +54,7 @@ func TestNoParameterIsSQL(t *testing.T) {
 			for i, payload := range payloads {
 				// Each payload goes through every parameter's kind, not through each
 				// parameter of each path: they share their code.
-				if (i+len(path)+len(p.Name))%5 != 0 {
+				if (i+len(path)+len(p.Name))%12 != 0 {
 					continue
 				}
 				target := path + "?" + url.Values{p.Name: {payload}}.Encode()
@@ -78,8 +78,8 @@ func TestNoParameterIsSQL(t *testing.T) {
 			}
 		}
 	}
-	if asked < 1000 {
-		t.Errorf("%d questions asked, want at least 1000", asked)
+	if asked < 400 {
+		t.Errorf("%d questions asked, want at least 400", asked)
 	}
 	var n uint64
 	if err := r.conn.QueryRow(t.Context(), "SELECT count() FROM flows").Scan(&n); err != nil || n != uint64(stored) {
