@@ -5,8 +5,7 @@
 package export
 
 import (
-	"context"
-	"errors"
+	"cmp"
 	"log/slog"
 	"strconv"
 	"time"
@@ -60,7 +59,7 @@ type Exporter struct {
 	full    chan sealed
 	seq     uint64
 	done    chan struct{}
-	err     error // first failure of the spool, read after done
+	err     error // a file's first failure of the spool, read after done
 }
 
 type sealed struct {
@@ -137,7 +136,7 @@ func (e *Exporter) cut(last bool) {
 }
 
 // Close says the end of the stream, waits until everything is in the spool and
-// returns the first error of the spool.
+// returns the first error of the spool, if records of a file were lost by it.
 func (e *Exporter) Close() error {
 	e.cut(true)
 	close(e.full)
@@ -150,9 +149,11 @@ func (e *Exporter) seal() {
 	defer close(e.done)
 	key := []byte(e.cfg.Probe + "/" + strconv.Itoa(int(e.cfg.Worker)))
 	for b := range e.full {
-		if err := e.store(key, b); err != nil && e.err == nil {
-			e.err = err
+		if err := e.store(key, b); err != nil {
 			e.log.Error("spool refuses a batch; its records are counted as dropped", "seq", b.header.Seq, "err", err)
+			if !e.cfg.Live { // an interface goes on; a file is to be read again
+				e.err = cmp.Or(e.err, err)
+			}
 		}
 		e.free <- b.encoder
 	}
@@ -169,11 +170,7 @@ func (e *Exporter) store(key []byte, b sealed) error {
 	if err != nil {
 		return err
 	}
-	err = e.spool.Append(spool.Record{Partition: -1, Key: key, Value: message, Declares: drops,
+	return e.spool.Append(spool.Record{Partition: -1, Key: key, Value: message, Declares: drops,
 		Meta: spool.Meta{Epoch: b.header.Epoch, Worker: b.header.Worker, Seq: b.header.Seq,
 			Rows: uint32(records), Packets: b.packets, FrameBytes: b.bytes}})
-	if errors.Is(err, context.Canceled) {
-		return nil
-	}
-	return err
 }
