@@ -43,7 +43,7 @@ func (d beacon) Info() Info {
 size. The score is that of RITA v5 over 24 hours: a quarter each for the times (ts), the sizes (ds, IP octets of the initiator in a connection's first record),
 the duration (dur) and the histogram by hour (hist); at least 4 answered connections. An alert needs a score of 0.5, and gaps concentrated around their median:
 60 % of them within 35 %, and with few gaps so many (90 % at most) that a memoryless poller, of whose gaps 24.5 % are there, would be 5 standard
-deviations away: such a poller of constant size has 0.8 by score alone. With less than min_connections the severity is low at most. Severity low from 0.5,
+deviations away: such a poller of constant size has 0.8 by score alone. With less than min_connections it takes a score of 0.7, and the severity is low at most. Severity low from 0.5,
 medium from 0.7, high from 0.9, critical at 1, where RITA has a threat of 0.2, 0.4, 0.6 and 0.8. The magnitude is the number of connections. A pair that has a name is not counted
 again by address. Left out: DNS, DHCP, NTP and mDNS ports, multicast, and what stays inside.`,
 		Parameters: []Parameter{

@@ -65,6 +65,6 @@ FROM
     WHERE gap_median >= {min_gap:Float64}
       AND concentration >= least(0.9, greatest({min_concentration:Float64}, 0.245 + 5 * sqrt(0.185 / greatest(1, length(real_gaps)))))
 )
-WHERE score >= {min_score:Float64}
+WHERE score >= if(connections >= {min_connections:UInt32}, {min_score:Float64}, greatest(0.7, {min_score:Float64}))
 ORDER BY score DESC, src, sni, dst, port, protocol, site
 LIMIT 1000

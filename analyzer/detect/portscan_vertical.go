@@ -39,7 +39,7 @@ func (d portscanVertical) Info() Info {
 		Length: 10 * time.Minute, Step: 5 * time.Minute,
 		Doc: `One source tries many ports of one host and gets no payload back: TCP refused, unanswered, half open, or UDP without
 an answer. The magnitude is the number of such ports. From inside: medium, high from ten times the threshold or
-when more than the threshold was tried and something was found open. From outside: info, low from ten times the
+when something was found open. From outside: info, low from ten times the
 threshold, medium when something was found open. Left out: answers whose question was not seen (backscatter, one-sided taps), multicast,
 path traces, BitTorrent, and pairs in which most ports do answer.`,
 		Parameters: []Parameter{
