@@ -196,7 +196,7 @@ type Drop struct {
 // them, so their packets are counted as seen here. A run lies between its
 // neighbours' traffic times, and is counted whole when that touches the range.
 func (d *database) dropped(ctx context.Context, r timeRange, of func(string) *sums) error {
-	return d.each(ctx, `SELECT probe, reason, seq_to - seq_from + 1, records, packets, frame_bytes, before, after
+	return d.each(ctx, `SELECT probe, reason, toUInt64(seq_to - seq_from + 1), records, packets, frame_bytes, before, after
 		FROM (
 			SELECT d.probe AS probe, d.reason AS reason, d.seq_from AS seq_from, d.seq_to AS seq_to,
 				any(d.records) AS records, any(d.packets) AS packets, any(d.frame_bytes) AS frame_bytes,
