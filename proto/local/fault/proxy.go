@@ -30,6 +30,7 @@ type Proxy struct {
 	delay    time.Duration
 	swallow  *swallow
 	swallows int
+	cuts     int
 	lost     [][]byte // see LostReplies
 	pairs    map[*pair]bool
 }
@@ -39,6 +40,7 @@ type swallow struct {
 	request []byte // part of the client's words
 	after   int    // octets that the client sends after them, at least
 	left    int    // connections still to be struck
+	cut     bool   // they are cut instead, before the server has heard all
 }
 
 // pair is the two ends of one connection.
@@ -103,7 +105,23 @@ func (p *Proxy) Delay(d time.Duration) {
 func (p *Proxy) SwallowReplies(request string, after, n int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.swallow = &swallow{[]byte(request), after, n}
+	p.swallow = &swallow{request: []byte(request), after: after, left: n}
+}
+
+// CutRequests strikes as SwallowReplies does, but closes the connection: what
+// was said after the first octets does not reach the server, nor any answer the
+// client. Each of the two replaces the other.
+func (p *Proxy) CutRequests(request string, after, n int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.swallow = &swallow{request: []byte(request), after: after, left: n, cut: true}
+}
+
+// RequestsCut is how many connections have been struck by CutRequests.
+func (p *Proxy) RequestsCut() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.cuts
 }
 
 // Swallowed is how many connections have been struck by SwallowReplies.
@@ -208,7 +226,7 @@ func (p *Proxy) copy(c *pair, to io.Writer, from io.Reader, say func([]byte) boo
 	}
 }
 
-// listen watches what the client says, all of which passes.
+// listen watches what the client says, all of which passes but what is cut.
 func (p *Proxy) listen(c *pair) func([]byte) bool {
 	var tail []byte // a request may come in two pieces
 	heard := -1     // octets since it, -1 not yet
@@ -230,6 +248,12 @@ func (p *Proxy) listen(c *pair) func([]byte) bool {
 			} else if keep := len(s.request) - 1; len(tail) > keep {
 				tail = append([]byte(nil), tail[len(tail)-keep:]...)
 			}
+		}
+		if heard >= s.after && s.cut {
+			s.left--
+			p.cuts++
+			c.close()
+			return false
 		}
 		if heard >= s.after {
 			c.mute, c.struck = true, len(p.lost)

@@ -107,6 +107,21 @@ func TestDelay(t *testing.T) {
 	}
 }
 
+func TestCutRequests(t *testing.T) {
+	addr, lines := echo(t)
+	p := start(t, addr)
+	p.CutRequests("INSERT", 3, 1)
+	if got, err := say(t, dial(t, p), "INSERT 1234", 5*time.Second); err == nil {
+		t.Errorf("got %q of a connection that was to be cut", got)
+	}
+	if p.RequestsCut() != 1 || lines.Load() != 0 {
+		t.Errorf("%d cut, the server heard %d lines; want 1 and none", p.RequestsCut(), lines.Load())
+	}
+	if got, err := say(t, dial(t, p), "INSERT 1234", 5*time.Second); err != nil || got != "INSERT 1234\n" {
+		t.Errorf("the next: got %q, %v", got, err)
+	}
+}
+
 func TestSwallowReplies(t *testing.T) {
 	addr, lines := echo(t)
 	p := start(t, addr)
