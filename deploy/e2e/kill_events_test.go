@@ -22,6 +22,7 @@ func (r *rig) harass() error {
 		events = append(events, slices.Repeat([]string{v}, r.kills)...)
 	}
 	events = append(events, slices.Repeat([]string{"cut"}, r.cuts)...)
+	events = append(events, slices.Repeat([]string{"half an insert"}, r.halves)...)
 	events = append(events, slices.Repeat([]string{"lost ack"}, r.lostAcks)...)
 	events = append(events, slices.Repeat([]string{"poison"}, r.poisons)...)
 	r.random.Shuffle(len(events), func(i, j int) { events[i], events[j] = events[j], events[i] })
@@ -56,6 +57,10 @@ func (r *rig) do(event string) error {
 	case "cut":
 		r.say("the next insert will be applied without a word (%d so far)", r.cutInserts())
 		r.toRows.SwallowReplies(insertStart, insertRest, 1)
+		return nil
+	case "half an insert":
+		r.say("the next insert will be cut before its end (%d so far)", r.toRows.RequestsCut())
+		r.toRows.CutRequests(insertStart, insertRest, 1)
 		return nil
 	case "lost ack":
 		r.say("the next acknowledgement of Kafka gets lost (%d so far)", r.lostProduces())
@@ -182,7 +187,7 @@ func (r *rig) topUp() error {
 	for _, again := range []struct {
 		event string
 		left  func() int
-	}{{"cut", r.cutsLeft}, {"lost ack", func() int { return r.lostAcks - r.lostProduces() }}} {
+	}{{"half an insert", func() int { return r.halves - r.toRows.RequestsCut() }}, {"cut", r.cutsLeft}, {"lost ack", func() int { return r.lostAcks - r.lostProduces() }}} {
 		for tries := 0; again.left() > 0; tries++ {
 			if tries == 20 {
 				return fmt.Errorf("%s: %d have not come off", again.event, again.left())

@@ -26,6 +26,7 @@ type plan struct {
 	flows    int
 	kills    int // of each of the victims
 	cuts     int // inserts that are applied, but whose client never hears of it
+	halves   int // inserts whose connection is cut on the way to the server
 	lostAcks int // produce requests of the same kind
 	poisons  int
 	naive    bool

@@ -11,9 +11,9 @@ import (
 // Flows stored = flows accepted, none twice, none altered, and rollups equal to
 // them, whatever is killed on the way.
 func TestKill(t *testing.T) {
-	p := plan{flows: 20_000, kills: 2, cuts: 2, lostAcks: 2, poisons: 1, pace: 700 * time.Millisecond}
+	p := plan{flows: 20_000, kills: 2, cuts: 2, halves: 2, lostAcks: 2, poisons: 1, pace: 700 * time.Millisecond}
 	if full() {
-		p = plan{flows: 200_000, kills: 12, cuts: 12, lostAcks: 12, poisons: 2, pace: 1500 * time.Millisecond}
+		p = plan{flows: 200_000, kills: 12, cuts: 12, halves: 12, lostAcks: 12, poisons: 2, pace: 1500 * time.Millisecond}
 	}
 	r := newRig(t, p)
 	f := r.run()
@@ -35,6 +35,9 @@ func TestKill(t *testing.T) {
 	}
 	if r.cutsLeft() > 0 || r.lostProduces() < p.lostAcks || r.poisoned < p.poisons {
 		t.Errorf("%d cuts are missing; only %d lost acknowledgements, %d poisoned tokens", r.cutsLeft(), r.lostProduces(), r.poisoned)
+	}
+	if n := r.toRows.RequestsCut(); n < p.halves {
+		t.Errorf("only %d inserts were cut on the way", n)
 	}
 	if f.published < p.flows {
 		t.Errorf("only %d flows were published", f.published)
@@ -143,6 +146,7 @@ func (r *rig) report(f *findings) {
 		line("kill -9 "+v, r.killed[v])
 	}
 	line("inserts applied, reply lost", r.cutInserts())
+	line("inserts cut on the way", r.toRows.RequestsCut())
 	line("produce acknowledgements lost", r.lostProduces())
 	line("poisoned tokens healed", r.poisoned)
 	if !r.naive {
