@@ -43,7 +43,7 @@ func (d exfiltration) Info() Info {
 	c := d.cfg.Exfiltration
 	return Info{
 		Name: "exfiltration", Version: 1, Title: "Data leaves by volume", Techniques: []string{"T1048", "T1041"},
-		Length: time.Hour, Step: 30 * time.Minute,
+		Length: time.Hour, Step: time.Hour,
 		Doc: `An inside host sends much to one outside name (TLS or QUIC server name) or address in an hour and gets little back. Its outbound payload octets in that hour
 must be far above its own at the same hour of the week (median and MAD on log1p, as volume_anomaly has it), above the 0.995 quantile of its past, and, where at least
 5 other inside hosts sent something, above theirs by 2 robust standard deviations. A destination is rare when at most 2 % of the inside hosts, or one, called it in the history. High;
