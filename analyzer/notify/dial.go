@@ -8,7 +8,7 @@ import (
 	"github.com/tapwatch/tapwatch/proto/kit"
 )
 
-// closed are the networks that a webhook must not reach unless allowed: those
+// closedNetworks are those that a webhook must not reach unless allowed: those
 // that lead back to this machine, its neighbours, and the services that hand out
 // credentials of clouds. From IANA's registries of special-purpose addresses
 // (RFC 6890), and 100.64.0.0/10, which holds a cloud's metadata service too.

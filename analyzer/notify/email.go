@@ -3,6 +3,7 @@ package notify
 import (
 	"context"
 	"crypto/tls"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"html/template"
@@ -84,7 +85,11 @@ func (cfg Config) email(at string, e Email) (common, *email, error) {
 	if m.page, err = template.New("mail").Parse(mailPage); err != nil {
 		return c, nil, err
 	}
-	c.secrets = append(c.secrets, e.Password.Reveal())
+	if secret := e.Password.Reveal(); secret != "" {
+		// Also as it is sent (RFC 4616, RFC 4954): servers repeat what they refuse.
+		c.secrets = append(c.secrets, secret, base64.StdEncoding.EncodeToString([]byte(secret)),
+			base64.StdEncoding.EncodeToString([]byte("\x00"+e.Username+"\x00"+secret)))
+	}
 	return c, m, nil
 }
 

@@ -68,6 +68,26 @@ func TestErrorTextHidesSecrets(t *testing.T) {
 	}
 }
 
+func FuzzErrorText(f *testing.F) {
+	for _, s := range []string{"", "535 hunter2", hostile, strings.Repeat("é", 500), "hunhunter2ter2"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		got := errorText(errors.New(text), []string{"hunter2", ""})
+		if len(got) > maxError || !utf8.ValidString(got) {
+			t.Fatalf("%d bytes: %q", len(got), got)
+		}
+		for _, r := range got {
+			if !unicode.IsPrint(r) {
+				t.Fatalf("holds %U: %q", r, got)
+			}
+		}
+		if again := clean(got); again != got {
+			t.Errorf("clean twice (-got +want)\n- %q\n+ %q", again, got)
+		}
+	})
+}
+
 // grammar is a message of RFC 5424, section 6, as far as we use it.
 var grammar = regexp.MustCompile(`^<(\d{1,3})>1 \d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z [!-~]{1,255} [!-~]{1,48} - [!-~]{1,32} ` +
 	`\[tapwatch@32473( [a-z]{1,32}="(?:[^"\\\]]|\\["\\\]])*")+\]( .*)?$`)

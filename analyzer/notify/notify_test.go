@@ -230,7 +230,7 @@ func TestRestarts(t *testing.T) {
 		}
 		return 200
 	})
-	const rounds, each = 6, 8
+	const rounds, each = 4, 6
 	for i := range rounds {
 		raise(t, conn, i*each, (i+1)*each, alert.Medium, 10)
 		stop := start(t, quick(r.URL), conn)
@@ -322,6 +322,55 @@ func TestGiveUp(t *testing.T) {
 	r.check(t, 1)
 }
 
+// More alerts than a page, all stored in the same millisecond, are all found, and
+// a queue that is too small for them gets the rest later.
+func TestManyAlerts(t *testing.T) {
+	conn, _ := connect(t, "notify_many")
+	const many = 2*pageSize + 500
+	raise(t, conn, 0, many, alert.Low, 10)
+	raise(t, conn, many, many+1, alert.Critical, 10)
+	n, err := New(quick("http://127.0.0.1:1"), conn, slog.New(slog.DiscardHandler), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := n.sinks[0]
+	now := time.Now()
+	if err := n.look(t.Context(), now); err != nil {
+		t.Fatal(err)
+	}
+	if len(s.queue) != many+1 {
+		t.Errorf("%d alerts queued, want %d", len(s.queue), many+1)
+	}
+	if it, _ := s.pick(now); it == nil || it.severity != alert.Critical {
+		t.Errorf("first is %+v", it)
+	}
+
+	s.queue, s.limit, n.from, n.swept = map[string]*item{}, 1000, time.Time{}, time.Time{}
+	got := map[string]bool{}
+	for range 10 {
+		if err := n.look(t.Context(), now); err != nil {
+			t.Fatal(err)
+		}
+		if len(s.queue) > s.limit {
+			t.Fatalf("%d in a queue of %d", len(s.queue), s.limit)
+		}
+		var rows []row
+		for it, _ := s.pick(now); it != nil; it, _ = s.pick(now) {
+			got[it.id] = true
+			rows = append(rows, row{alert: it.id, revision: it.revision, sink: s.name, status: delivered, severity: it.severity, magnitude: it.magnitude, at: now})
+			s.remove(it.id)
+		}
+		if len(rows) > 0 {
+			if err := n.db.write(t.Context(), rows...); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if len(got) != many+1 {
+		t.Errorf("%d alerts came through the small queue, want %d", len(got), many+1)
+	}
+}
+
 // A newer revision takes the place of one that could not be sent.
 func TestReplaced(t *testing.T) {
 	conn, _ := connect(t, "notify_replaced")
@@ -364,7 +413,7 @@ func TestKilled(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	const kills, each = 6, 10
+	const kills, each = 5, 6
 	for i := range kills {
 		raise(t, conn, i*each, (i+1)*each, alert.Medium, 10)
 		cmd := exec.Command(os.Args[0])

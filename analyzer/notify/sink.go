@@ -24,7 +24,7 @@ type refusal struct{ err error }
 func (r *refusal) Error() string { return r.err.Error() }
 func (r *refusal) Unwrap() error { return r.err }
 
-// later is a failure whose other side has said when to come back.
+// postponed is a failure whose other side has said when to come back.
 type postponed struct {
 	err   error
 	after time.Duration // more than 0
@@ -99,7 +99,7 @@ func (s *sink) offer(c candidate, now time.Time) {
 	defer s.mu.Unlock()
 	if it := s.queue[c.id]; it != nil {
 		if c.revision > it.revision {
-			it.candidate = c
+			it.revision, it.severity, it.magnitude, it.updated = c.revision, c.severity, c.magnitude, c.updated
 		}
 		return
 	}
