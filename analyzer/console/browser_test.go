@@ -268,6 +268,11 @@ func TestPageFits(t *testing.T) {
 			}
 		}
 	}
+	// Without a range in the address a capture is shown whole, however old.
+	do(t, ctx, chromedp.Navigate(base+"/"), chromedp.WaitVisible("#alerts li"), evaluate(`document.querySelector('#ranges [aria-pressed=true]').textContent`, func(s string) { text = s }))
+	if text != "all" {
+		t.Errorf("a capture is shown for %q", text)
+	}
 	// Filter by a click on an address; the address bar and the back button follow.
 	do(t, ctx,
 		chromedp.EmulateViewport(1280, 900), chromedp.Navigate(base+"/?last=all"), chromedp.WaitVisible("#talkers .link"),

@@ -9,6 +9,10 @@ import { openAlert, closeDetail, openFlow } from './detail.js';
 const RANGES = ['15m', '1h', '24h', '7d', '30d', 'all'];
 const REFRESH_MS = 5000;
 
+// What is shown while the address names no range: the last day of live
+// traffic, or all of what captures held.
+let usual = '24h';
+
 const state = {};
 
 /** read takes the state from the address. */
@@ -35,7 +39,7 @@ export function go(change, replace) {
 
 /** range is the part of a question that says when. */
 export function range() {
-  return state.from || state.to ? { from: state.from, to: state.to } : { last: state.last || '24h' };
+  return state.from || state.to ? { from: state.from, to: state.to } : { last: state.last || usual };
 }
 
 let running;
@@ -57,11 +61,18 @@ async function refresh() {
   running?.abort();
   const mine = (running = new AbortController());
   const { signal } = mine;
+  const status = ask('status', {}, signal);
+  if (!state.last && !state.from && !state.to) {
+    const s = await status.catch(() => null); // its error is told below
+    if (mine !== running) return;
+    const now = s && s.probes.length && !s.probes.some((p) => p.live) ? 'all' : '24h';
+    if (now !== usual) { usual = now; controls(); }
+  }
   const when = range(), { host, metric, by, severity, order } = state;
   const entity = host.includes('/') ? '' : host;
   document.body.classList.add('loading');
   const parts = [
-    ask('status', {}, signal).then((s) => { view.empty(s); view.status(s); }),
+    status.then((s) => { view.empty(s); view.status(s); }),
     ask('timeseries', { ...when, host, metric, split: 'app' }, signal).then((t) => {
       show($('legend'), t.series.map((s) => [s.name, s.total]), () => view.legend(t));
       const key = JSON.stringify(t);
@@ -92,8 +103,8 @@ function schedule() {
 }
 
 function controls() {
-  const current = state.from || state.to ? '' : state.last || '24h';
-  show($('ranges'), current, () => RANGES.map((r) => h('button', { type: 'button', 'data-key': r, 'aria-pressed': r === current, onclick: () => go({ last: r === '24h' ? '' : r, from: '', to: '' }) }, r)));
+  const current = state.from || state.to ? '' : state.last || usual;
+  show($('ranges'), current, () => RANGES.map((r) => h('button', { type: 'button', 'data-key': r, 'aria-pressed': r === current, onclick: () => go({ last: r, from: '', to: '' }) }, r)));
   $('custom').classList.toggle('on', current === '');
   const form = $('custom-form');
   if (document.activeElement?.form !== form) {
