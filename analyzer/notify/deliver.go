@@ -34,20 +34,19 @@ func (s *sink) deliver(ctx context.Context, it *item) error {
 
 	now := time.Now()
 	attempt := row{alert: m.ID, revision: m.Revision, sink: s.name, status: pending, severity: m.Severity, magnitude: m.Magnitude, attempts: 1, at: after(now, st.at)}
-	rows := []row{attempt}
 	switch {
 	case st.pending == m.Revision:
-		attempt.attempts = st.attempts + 1
-		rows[0] = attempt
+		attempt.attempts = st.attempts + 1 // is stored as pending since its first attempt
 	case st.pending != 0:
-		rows = append(rows, row{alert: m.ID, revision: st.pending, sink: s.name, status: replaced, severity: m.Severity, magnitude: m.Magnitude,
-			attempts: st.attempts, at: attempt.at})
-	}
-	if err := s.db.write(look, rows...); err != nil {
-		return err
-	}
-	if len(rows) > 1 {
+		old := row{alert: m.ID, revision: st.pending, sink: s.name, status: replaced, severity: m.Severity, magnitude: m.Magnitude, attempts: st.attempts, at: attempt.at}
+		if err := s.db.write(look, attempt, old); err != nil {
+			return err
+		}
 		s.metrics.messages.WithLabelValues(s.name, replaced).Inc()
+	default:
+		if err := s.db.write(look, attempt); err != nil {
+			return err
+		}
 	}
 
 	s.rate.count(now)

@@ -57,7 +57,7 @@ func dial(addr, database string) (driver.Conn, error) {
 // quick is a Config with one webhook and no patience.
 func quick(url string) Config {
 	cfg := DefaultConfig()
-	cfg.Interval, cfg.RetryMin, cfg.RetryMax, cfg.GiveUpAfter, cfg.GiveUpAttempts = 20*time.Millisecond, 5*time.Millisecond, 20*time.Millisecond, time.Hour, 3
+	cfg.Interval, cfg.RetryMin, cfg.RetryMax, cfg.GiveUpAfter, cfg.GiveUpAttempts = 100*time.Millisecond, 5*time.Millisecond, 20*time.Millisecond, time.Hour, 3
 	cfg.Webhooks = []Webhook{{Name: "hook", URL: config.Secret(url), Allow: loopback, PerMinute: maxPerMinute}}
 	return cfg
 }
@@ -165,7 +165,7 @@ func start(t *testing.T, cfg Config, conn driver.Conn) (stop func()) {
 // until waits for a condition, up to 20 s.
 func until(t *testing.T, what string, ok func() bool) {
 	t.Helper()
-	tick := time.NewTicker(5 * time.Millisecond)
+	tick := time.NewTicker(40 * time.Millisecond)
 	defer tick.Stop()
 	end := time.After(20 * time.Second)
 	for !ok() {
@@ -230,7 +230,7 @@ func TestRestarts(t *testing.T) {
 		}
 		return 200
 	})
-	const rounds, each = 4, 6
+	const rounds, each = 3, 5
 	for i := range rounds {
 		raise(t, conn, i*each, (i+1)*each, alert.Medium, 10)
 		stop := start(t, quick(r.URL), conn)
@@ -413,7 +413,7 @@ func TestKilled(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	const kills, each = 5, 6
+	const kills, each = 4, 6
 	for i := range kills {
 		raise(t, conn, i*each, (i+1)*each, alert.Medium, 10)
 		cmd := exec.Command(os.Args[0])
