@@ -58,7 +58,7 @@ again by address. Left out: DNS, DHCP, NTP and mDNS ports, multicast, and what s
 func (d beacon) params(w Window) params {
 	c := d.cfg.Beacon
 	return d.cfg.inside().with("min_score", decimal(c.MinScore), "min_gap", decimal(c.MinGap),
-		"min_concentration", decimal(c.MinConcentration), "src", "", "sni", "", "dst", "", "port", "0", "site", "",
+		"min_concentration", decimal(c.MinConcentration), "min_connections", number(c.MinConnections), "src", "", "sni", "", "dst", "", "port", "0", "site", "",
 		"from", number(w.Start.Unix()), "to", number(w.End.Unix()))
 }
 
