@@ -66,13 +66,17 @@ func TestSumsAreThoseOfRaw(t *testing.T) {
 	}
 }
 
-// The range, when none is given, is the last day of the traffic; steps without
-// traffic are there.
+// The range, when none is given, is all of a capture that was read; steps
+// without traffic are there.
 func TestRanges(t *testing.T) {
 	r := newRig(t, "console_ranges", Config{})
 	r.fill(30)
 	var s Timeseries
 	r.get("/api/v1/timeseries?step=1h", &s)
+	if s.Range.From != "2026-10-05T08:00:00Z" || len(s.Times) != 30 {
+		t.Errorf("without a range: %v with %d steps", s.Range, len(s.Times))
+	}
+	r.get("/api/v1/timeseries?step=1h&last=24h", &s)
 	// The clock of the last batch stands at the end of the 30th hour.
 	if s.Range.From != "2026-10-06T14:00:00Z" && s.Range.From != "2026-10-05T14:00:00Z" || len(s.Times) != 24 {
 		t.Errorf("range %v with %d steps", s.Range, len(s.Times))

@@ -24,7 +24,7 @@ func (r timeRange) empty() bool { return !r.From.Before(r.To) }
 
 // RangeInput is the part of a question that says when.
 type RangeInput struct {
-	From string `query:"from" maxLength:"64" doc:"start of the range, traffic time: RFC 3339, a date, or Unix seconds; default: 24 hours before its end"`
+	From string `query:"from" maxLength:"64" doc:"start of the range, traffic time: RFC 3339, a date, or Unix seconds; default: 24 hours before its end, or the beginning where the newest traffic is older than an hour"`
 	To   string `query:"to" maxLength:"64" doc:"end of the range, not included; default: the end of the traffic that is stored"`
 	Last string `query:"last" maxLength:"16" doc:"length of a range that ends with the stored traffic (or at to): 15m, 24h, 7d, or all; instead of from"`
 }
@@ -68,7 +68,12 @@ func parseLength(s string) (time.Duration, error) {
 	return 0, badRequest("last: %s is not a length of time; write 15m, 24h, 7d or all", layoutSafe(s))
 }
 
-const defaultLength = 24 * time.Hour
+// Without a range a question is about the latest day of live traffic; where the
+// newest is not recent, a capture was read, and the question is about all of it.
+const (
+	defaultLength = 24 * time.Hour
+	recent        = time.Hour
+)
 
 // resolve says which range a question is about. What is not given is taken from
 // the traffic that is stored, not from the clock.
@@ -104,7 +109,7 @@ func (d *database) resolve(ctx context.Context, in RangeInput) (timeRange, error
 		}
 		switch {
 		case in.From != "":
-		case length == 0:
+		case length == 0, in.Last == "" && in.To == "" && time.Since(stored.To) > recent:
 			r.From = stored.From
 		default:
 			r.From = r.To.Add(-length)
