@@ -11,7 +11,8 @@ FUZZTIME ?= 60s
 help: ## show this
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 12
 
-demo: build ## the whole chain on recorded attacks, with its page; PCAP=file, IFACE=eth0
+demo: ## the whole chain on recorded attacks, with its page; PCAP=file, IFACE=eth0
+	@$(MAKE) -j2 --no-print-directory $(NATIVE) tapwatch
 	$(BIN)/tapwatch up $(if $(PCAP),-r '$(PCAP)',$(if $(IFACE),-i '$(IFACE)',-r deploy/demo/captures --state .state/demo --fresh))
 
 test: $(NATIVE) ## all tests
@@ -19,11 +20,13 @@ test: $(NATIVE) ## all tests
 
 check: lint test ## lint and test
 
-build: $(NATIVE) ## the four binaries, into bin/
-	@mkdir -p $(BIN)
+build: $(NATIVE) tapwatch ## the four binaries, into bin/
 	cd probe && go build -trimpath -o $(BIN)/probe ./cmd/probe
 	cd collector && go build -trimpath -o $(BIN)/collector ./cmd/collector
 	cd analyzer && go build -trimpath -o $(BIN)/analyzer ./cmd/analyzer
+
+tapwatch: # the all-in-one alone
+	@mkdir -p $(BIN)
 	cd deploy && go build -trimpath -o $(BIN)/tapwatch ./tapwatch
 
 lint: ## gofmt, vet of each module alone, staticcheck, import direction
@@ -58,5 +61,5 @@ $(NATIVE): deploy/tapwatch/package-lock.json
 	npm ci --prefix deploy/tapwatch --no-audit --no-fund
 	@touch $@
 
-.PHONY: help demo test check build lint race fuzz bench e2e e2e-kill gen clean
+.PHONY: help demo test check build tapwatch lint race fuzz bench e2e e2e-kill gen clean
 .DEFAULT_GOAL := help

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"net"
-	"strconv"
 	"time"
 
 	"github.com/tapwatch/tapwatch/analyzer"
@@ -85,5 +84,3 @@ func free(ctx context.Context, what, addr string) error {
 	}
 	return l.Close()
 }
-
-func port(n int) string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(n)) }
