@@ -82,9 +82,9 @@ type Finder interface {
 	Windows(ctx context.Context, db DB, span Window) ([]time.Time, error)
 }
 
-// All returns every detector, in the order of their names.
+// All returns every detector, the quick ones first: in a backlog they are heard first.
 func All(cfg Config) []Detector {
-	return []Detector{newBeacon(cfg), newExfiltration(cfg), newPortscanHorizontal(cfg), newPortscanVertical(cfg), newSynFlood(cfg), newVolumeAnomaly(cfg)}
+	return []Detector{newPortscanVertical(cfg), newPortscanHorizontal(cfg), newSynFlood(cfg), newVolumeAnomaly(cfg), newExfiltration(cfg), newBeacon(cfg)}
 }
 
 // queryLimit bounds one statement of a detector, in seconds and bytes: a window
