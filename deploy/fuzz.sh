@@ -6,6 +6,6 @@ for module in "$@"; do
   while IFS=: read -r file name; do
     dir=$(dirname "$file")
     echo "== $dir $name"
-    (cd "$dir" && go test -run '^$' -fuzz "^$name\$" -fuzztime "$time" .)
+    (cd "$dir" && go test -run '^$' -fuzz "^$name\$" -fuzztime "$time" -fuzzminimizetime 2s .)
   done < <(grep -rnoE --include='*_test.go' '^func Fuzz[A-Za-z0-9_]*' "$module" | sed -E 's/:[0-9]+:func /:/' | sort)
 done

@@ -21,7 +21,7 @@ function open(...children) {
 const head = (...children) => h('header', {}, h('div', {}, children), h('button', { type: 'button', class: 'close', 'aria-label': 'Close', onclick: () => $('detail').close() }, '×'));
 const section = (title, ...children) => h('section', {}, h('h3', {}, title), children);
 const pairs = (entries) => h('dl', {}, entries.filter(([, v]) => v !== '' && v !== null && v !== undefined).map(([k, v]) => [h('dt', {}, k), h('dd', {}, v)]));
-const value = (v) => (v !== null && typeof v === 'object' ? JSON.stringify(v, null, 1) : String(v));
+const value = (v) => (Array.isArray(v) && v.every((e) => typeof e !== 'object') ? v.join(', ') : v !== null && typeof v === 'object' ? JSON.stringify(v, null, 1) : String(v));
 
 export async function openAlert(id, navigate) {
   if (current === id) return;
