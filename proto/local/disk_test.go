@@ -58,7 +58,10 @@ func TestClickHouseOnFullDisk(t *testing.T) {
 		t.Errorf("%d inserts acknowledged, %d bytes free", acked, free())
 	}
 	// Somebody else takes half of what was kept free: merges now must be refused,
-	// too. One that runs at this moment takes its share, so this goes step by step.
+	// too. One that runs at this moment has its space reserved, and nothing can
+	// guard what others take from under it: wait until none does.
+	query(t, c, "SYSTEM STOP MERGES tapwatch.rows")
+	waitFor(t, "no merge runs", 30e9, func() bool { return query(t, c, "SELECT count() FROM system.merges") == "0\n" })
 	other, err := os.Create(filepath.Join(disk, "other"))
 	if err != nil {
 		t.Fatal(err)
@@ -71,6 +74,7 @@ func TestClickHouseOnFullDisk(t *testing.T) {
 	if err := other.Close(); err != nil {
 		t.Fatal(err)
 	}
+	query(t, c, "SYSTEM START MERGES tapwatch.rows")
 	for range 5 {
 		if err := insert(-1); err == nil || !strings.Contains(err.Error(), "NOT_ENOUGH_SPACE") {
 			t.Errorf("insert on the full disk: got %v, want NOT_ENOUGH_SPACE", err)
