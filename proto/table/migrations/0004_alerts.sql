@@ -59,7 +59,7 @@ CREATE TABLE IF NOT EXISTS deliveries
     alert     String,
     revision  UInt32,
     sink      String,
-    status    LowCardinality(String) COMMENT 'pending, delivered or gave_up',
+    status    LowCardinality(String) COMMENT 'pending, delivered, gave_up, or replaced by a newer revision',
     severity  LowCardinality(String) COMMENT 'of what was sent or waits',
     magnitude Float64 COMMENT 'of what was sent or waits',
     attempts  UInt32,
