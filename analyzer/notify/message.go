@@ -183,7 +183,7 @@ func line(text string, n int, otherwise string) string {
 
 // headline is one line about the alert, for a subject or a syslog message.
 func (m *message) headline() string {
-	title := line(m.Title, 300, m.Detector)
+	title := line(m.Title, 300, line(m.Detector, 32, "alert"))
 	switch m.reason {
 	case ReasonSeverity:
 		title += " (severity changed)"

@@ -115,6 +115,7 @@ func FuzzSyslogFormat(f *testing.F) {
 	f.Add(hostile, hostile, hostile)
 	f.Add(strings.Repeat(`"`, 3000), strings.Repeat("]\\", 3000), strings.Repeat("é", 3000))
 	f.Add("\xed\xa0\x80", "\u2028\u2029\u0085", "")
+	f.Add("0", " ", "\xf8")
 	s := &syslog{facility: 23, Syslog: Syslog{Hostname: "ids", SDID: "tapwatch@32473"}}
 	f.Fuzz(func(t *testing.T, name, title, detector string) {
 		m := sample()
