@@ -17,7 +17,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/ClickHouse/clickhouse-go/v2"
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -40,21 +39,8 @@ type rig struct {
 func newRig(t testing.TB, name string, cfg Config) *rig {
 	t.Helper()
 	server := localtest.TestClickHouse(t)
-	admin, err := clickhouse.Open(&clickhouse.Options{Addr: []string{server.Addr()}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer admin.Close()
-	ctx := context.Background()
-	if err := admin.Exec(ctx, "CREATE DATABASE "+name+" ENGINE = Atomic"); err != nil {
-		t.Fatal(err)
-	}
-	conn, err := clickhouse.Open(&clickhouse.Options{Addr: []string{server.Addr()}, Auth: clickhouse.Auth{Database: name}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { conn.Close() })
-	if err := table.Migrate(ctx, conn); err != nil {
+	conn := localtest.Database(t, name)
+	if err := table.Migrate(t.Context(), conn); err != nil {
 		t.Fatal(err)
 	}
 	c, err := New(cfg, conn, slog.New(slog.NewTextHandler(testLog{t}, nil)), prometheus.NewRegistry())

@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/tapwatch/tapwatch/analyzer/detect"
+
+	"github.com/tapwatch/tapwatch/proto/local/localtest"
 )
 
 // A batch that comes late re-opens its windows: the alert keeps its id and gets a
@@ -17,7 +19,7 @@ at=+1h n=1 src=10.0.0.7 dst=10.0.1.5 port=443 out=800 in=4000`)
 	if err != nil {
 		t.Fatal(err)
 	}
-	conn := connect(t, "late")
+	conn := localtest.Tables(t)
 	load(t, conn, start, rows[:20], 1)
 	load(t, conn, start, rows[40:], 2)
 	catchup(t, conn, detect.DefaultConfig())

@@ -19,6 +19,7 @@ import (
 	"github.com/tapwatch/tapwatch/analyzer/alert"
 	"github.com/tapwatch/tapwatch/analyzer/detect"
 	"github.com/tapwatch/tapwatch/analyzer/schedule"
+	"github.com/tapwatch/tapwatch/proto/local/localtest"
 )
 
 func catchup(t testing.TB, conn driver.Conn, cfg detect.Config) {
@@ -75,7 +76,7 @@ func TestScenarios(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			conn := connect(t, "scenario_"+strings.ReplaceAll(name, "-", "_"))
+			conn := localtest.Tables(t)
 			load(t, conn, start, rows, 1)
 			catchup(t, conn, detect.DefaultConfig())
 			alerts := stored(t, conn)

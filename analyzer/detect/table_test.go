@@ -13,38 +13,13 @@ import (
 	"testing"
 	"time"
 
-	"github.com/ClickHouse/clickhouse-go/v2"
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 
 	"github.com/tapwatch/tapwatch/proto/flow"
 	"github.com/tapwatch/tapwatch/proto/local/localtest"
-	"github.com/tapwatch/tapwatch/proto/table"
 )
 
 func TestMain(m *testing.M) { localtest.Main(m) }
-
-// connect opens a fresh database with all tables.
-func connect(t testing.TB, database string) driver.Conn {
-	t.Helper()
-	addr := localtest.TestClickHouse(t).Addr()
-	admin, err := clickhouse.Open(&clickhouse.Options{Addr: []string{addr}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer admin.Close()
-	if err := admin.Exec(context.Background(), "CREATE DATABASE "+database+" ENGINE = Atomic"); err != nil {
-		t.Fatal(err)
-	}
-	conn, err := clickhouse.Open(&clickhouse.Options{Addr: []string{addr}, Auth: clickhouse.Auth{Database: database}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { conn.Close() })
-	if err := table.Migrate(context.Background(), conn); err != nil {
-		t.Fatal(err)
-	}
-	return conn
-}
 
 // flowRow is one line of a scenario's flow table after its generator has run.
 type flowRow struct {

@@ -5,6 +5,7 @@
 package kafka
 
 import (
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -83,17 +84,23 @@ func (c Config) addrs() error {
 	return nil
 }
 
-// Transport returns a new pool of connections for Clients and Writers. The caller owns it and calls
-// CloseIdleConnections when done: its goroutines live until then. Share one per process.
-func (c Config) Transport() (*kafkago.Transport, error) {
+// security checks the addresses and returns how to encrypt (nil: not) and log in (nil: not).
+func (c Config) security() (*tls.Config, sasl.Mechanism, error) {
 	if err := c.addrs(); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	tlsConfig, err := c.TLS.Config()
 	if err != nil {
-		return nil, fmt.Errorf("kafka: %w", err)
+		return nil, nil, fmt.Errorf("kafka: %w", err)
 	}
 	login, err := c.SASL.mechanism()
+	return tlsConfig, login, err
+}
+
+// Transport returns a new pool of connections for Clients and Writers. The caller owns it and calls
+// CloseIdleConnections when done: its goroutines live until then. Share one per process.
+func (c Config) Transport() (*kafkago.Transport, error) {
+	tlsConfig, login, err := c.security()
 	if err != nil {
 		return nil, err
 	}
@@ -104,14 +111,7 @@ func (c Config) Transport() (*kafkago.Transport, error) {
 
 // Dialer returns a new dialer for Readers and ConsumerGroups. It holds no connections.
 func (c Config) Dialer() (*kafkago.Dialer, error) {
-	if err := c.addrs(); err != nil {
-		return nil, err
-	}
-	tlsConfig, err := c.TLS.Config()
-	if err != nil {
-		return nil, fmt.Errorf("kafka: %w", err)
-	}
-	login, err := c.SASL.mechanism()
+	tlsConfig, login, err := c.security()
 	if err != nil {
 		return nil, err
 	}
