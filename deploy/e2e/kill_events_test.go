@@ -35,8 +35,8 @@ func (r *rig) harass() error {
 		r.mu.Unlock()
 		if r.random.IntN(4) > 0 { // else hit it while it is down
 			from := last
-			if err := r.until("progress before "+event, 90*time.Second, func() bool { last = r.stored(); return last > from }); err != nil {
-				return err
+			if err := r.until("progress before "+event, 3*time.Minute, func() bool { last = r.stored(); return last > from }); err != nil {
+				return fmt.Errorf("%w: %d rows before and %d now, %d restarts of clickhouse", err, from, last, r.house.Restarts())
 			}
 		}
 		wait(context.Background(), time.Duration(r.random.Int64N(int64(r.pace))))

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 	"time"
@@ -24,7 +25,8 @@ func collectNaively(ctx context.Context, s settings) error {
 	}
 	defer db.Close()
 	reader := kafka.NewReader(kafka.ReaderConfig{Brokers: []string{s.Broker}, GroupID: s.Group, Topic: s.Topic, MaxWait: 100 * time.Millisecond,
-		StartOffset: kafka.FirstOffset, SessionTimeout: 10 * time.Second, HeartbeatInterval: 500 * time.Millisecond, JoinGroupBackoff: time.Second})
+		StartOffset: kafka.FirstOffset, SessionTimeout: 10 * time.Second, RebalanceTimeout: 5 * time.Second,
+		HeartbeatInterval: 500 * time.Millisecond, JoinGroupBackoff: time.Second, ErrorLogger: kafka.LoggerFunc(tell)})
 	defer reader.Close()
 	columns := append([]string{"probe", "site", "epoch", "worker", "seq", "row", "kafka_partition", "kafka_offset", "received"}, flow.ColumnNames()...)
 	insert := "INSERT INTO flows (" + strings.Join(columns, ", ") + ")"
@@ -43,15 +45,25 @@ func collectNaively(ctx context.Context, s settings) error {
 		if len(messages) == 0 {
 			continue
 		}
-		for ctx.Err() == nil && insertNaively(ctx, s, db, insert, decoder, messages) != nil {
-			wait(ctx, 200*time.Millisecond)
-		}
-		for ctx.Err() == nil && reader.CommitMessages(ctx, messages...) != nil {
-			wait(ctx, 200*time.Millisecond)
-		}
+		retryNaively(ctx, "insert", func() error { return insertNaively(ctx, s, db, insert, decoder, messages) })
+		retryNaively(ctx, "commit", func() error { return reader.CommitMessages(ctx, messages...) })
 	}
 	return nil
 }
+
+func retryNaively(ctx context.Context, what string, do func() error) {
+	for ctx.Err() == nil {
+		err := do()
+		if err == nil {
+			return
+		}
+		tell("%s: %v", what, err)
+		wait(ctx, 200*time.Millisecond)
+	}
+}
+
+// tell writes to the child's log.
+func tell(format string, args ...any) { fmt.Fprintf(os.Stderr, format+"\n", args...) }
 
 func insertNaively(ctx context.Context, s settings, db clickhouse.Conn, insert string, decoder *flow.Reader, messages []kafka.Message) error {
 	ctx, cancel := context.WithTimeout(ctx, s.RequestTimeout)
