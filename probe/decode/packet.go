@@ -30,6 +30,14 @@ type Packet struct {
 	TunnelID        uint32   // label, key, VNI or TEID; 0 none
 	SrcMAC, DstMAC  flow.MAC // of the outermost frame
 
+	// OuterSrc and OuterDst are the addresses of the outermost IP header of a
+	// tunnelled packet; unset where there is no tunnel over IP.
+	OuterSrc, OuterDst flow.Addr
+
+	// EtherType is 0 for IP, and 0x0806 for ARP: Src and Dst are then the
+	// sender's and target's protocol addresses, SrcPort the operation, DstPort
+	// and Protocol 0, IPLen the octets of the ARP packet.
+	EtherType        uint16
 	Src, Dst         flow.Addr
 	SrcPort, DstPort uint16 // ICMP: type and code, both in the order of the header
 	Protocol         uint8
@@ -46,6 +54,9 @@ type Packet struct {
 
 	// ICMPID is the identifier of an echo-like message, 0 none.
 	ICMPID uint16
+	// Quoted is the packet that an ICMP error quotes (RFC 792, RFC 4443,
+	// section 2.4), in the direction in which that packet went.
+	Quoted Quoted
 	// Fragment is true for every piece of a fragmented datagram; a later
 	// piece takes its ports from the first, and has ports 0 if that was not
 	// seen before it.
@@ -54,4 +65,13 @@ type Packet struct {
 	// is not: a later fragment, a header captured in part, or one that
 	// contradicts itself. Flags, Seq, Ack, Window and ICMPID say nothing then.
 	Bare bool
+}
+
+// Quoted is the flow key of a packet that an ICMP error quotes. Protocol 0: no
+// error, or its quote is too short.
+type Quoted struct {
+	Src, Dst         flow.Addr
+	SrcPort, DstPort uint16 // 0 where the quote does not have them; ICMP: type and code
+	Protocol         uint8
+	ICMPID           uint16 // as of Packet
 }

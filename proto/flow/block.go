@@ -37,8 +37,8 @@ func (k *Block) Add(b *Batch, rows []int) {
 func (k *Block) Rows() int { return k.rows }
 
 // Values is column i of ColumnNames as a slice: []uint8 … []uint64, []bool,
-// []string, [][16]byte, []int64 (times, ns since the epoch), [][]string or
-// [][]uint16. It is valid until the next Add or Reset.
+// []float32, []string, [][16]byte, []int64 (times, ns since the epoch),
+// [][]string, [][]uint16, [][]uint32 or [][]int32. It is valid until the next Add or Reset.
 func (k *Block) Values(i int) any { return k.columns[i].values() }
 
 // Reset empties the block and keeps its memory.

@@ -3,6 +3,7 @@ package flow
 import (
 	"encoding/json"
 	"fmt"
+	"math"
 	"strconv"
 	"time"
 	"unicode/utf8"
@@ -67,7 +68,7 @@ func (k numKind[T, W]) json(dst []byte, r *Record) []byte {
 }
 
 // put appends v as value n of a column that stays absent while all is zero.
-func put[W uint32 | uint64 | int64](col *[]W, n int, v W) {
+func put[W uint32 | uint64 | int64 | float32](col *[]W, n int, v W) {
 	if v == 0 && len(*col) == 0 {
 		return
 	}
@@ -78,7 +79,7 @@ func put[W uint32 | uint64 | int64](col *[]W, n int, v W) {
 }
 
 // at is value i of a column that may be absent.
-func at[W uint32 | uint64 | int64](col []W, i int) W {
+func at[W uint32 | uint64 | int64 | float32](col []W, i int) W {
 	if i < len(col) {
 		return col[i]
 	}
@@ -109,7 +110,39 @@ func checkRange[T integer, W uint32 | uint64](col []W) error {
 	return nil
 }
 
-// ---- booleans, enumerations, MACs ------------------------------------------
+// ---- fractions ---------------------------------------------------------------
+
+type floatKind struct {
+	field func(*rec) *float32
+	wire  func(*pb) *[]float32
+}
+
+func float(name string, field func(*rec) *float32, wire func(*pb) *[]float32) column {
+	return column{name, "Float32", floatKind{field, wire}}
+}
+
+func (k floatKind) encode(e *Encoder, r *Record) { put(k.wire(e.pb), e.n, *k.field(r)) }
+
+// check refuses what is no number: an aggregate over it would be none either.
+func (k floatKind) check(b *Batch, n int) error {
+	col := *k.wire(b.pb)
+	for i, v := range col {
+		if v != v || v > math.MaxFloat32 || v < -math.MaxFloat32 {
+			return fmt.Errorf("value of record %d is not finite", i)
+		}
+	}
+	return checkLen(len(col), n)
+}
+
+func (k floatKind) decode(b *Batch, i int, r *Record) { *k.field(r) = at(*k.wire(b.pb), i) }
+func (k floatKind) block() blockColumn {
+	return &valueColumn[float32]{get: func(b *Batch, i int) float32 { return at(*k.wire(b.pb), i) }}
+}
+func (k floatKind) json(dst []byte, r *Record) []byte {
+	return strconv.AppendFloat(dst, float64(*k.field(r)), 'g', -1, 32)
+}
+
+// ---- booleans, enumerations, sets, MACs ------------------------------------------
 
 type boolKind struct {
 	field func(*rec) *bool
@@ -163,6 +196,19 @@ func (k enumKind[T]) block() blockColumn {
 func (k enumKind[T]) json(dst []byte, r *Record) []byte {
 	return appendString(dst, enumName(*k.field(r)))
 }
+
+type riskKind struct{ numKind[Risk, uint64] }
+
+// risks is a number on the wire and in the table, and a list of names in text.
+func risks(name string, field func(*rec) *Risk, wire func(*pb) *[]uint64) column {
+	return column{name, "UInt64", riskKind{numKind[Risk, uint64]{field, wire}}}
+}
+
+func (k riskKind) block() blockColumn {
+	return &valueColumn[uint64]{get: func(b *Batch, i int) uint64 { return at(*k.wire(b.pb), i) }}
+}
+
+func (k riskKind) json(dst []byte, r *Record) []byte { return k.field(r).appendJSON(dst) }
 
 type macKind struct{ numKind[MAC, uint64] }
 

@@ -2,6 +2,7 @@ package flow
 
 import (
 	"fmt"
+	"math/bits"
 	"strconv"
 )
 
@@ -64,12 +65,22 @@ func strList(name string, field func(*rec) *[]string, wire listWire) column {
 		appendString}}
 }
 
-func numList(name string, field func(*rec) *[]uint16, wire listWire) column {
-	return column{name, "Array(UInt16)", listKind[uint16]{name, field, wire,
-		func(_ *Encoder, v uint16) uint32 { return uint32(v) },
-		func(_ *Batch, e uint32) uint16 { return uint16(e) },
-		func(_ *Batch, elements []uint32) error { return checkRange[uint16](elements) },
-		func(dst []byte, v uint16) []byte { return strconv.AppendUint(dst, uint64(v), 10) }}}
+// numList is a list of numbers.
+func numList[T ~uint16 | ~uint32](name string, field func(*rec) *[]T, wire listWire) column {
+	return column{name, fmt.Sprintf("Array(UInt%d)", bits.Len64(uint64(^T(0)))), listKind[T]{name, field, wire,
+		func(_ *Encoder, v T) uint32 { return uint32(v) },
+		func(_ *Batch, e uint32) T { return T(e) },
+		func(_ *Batch, elements []uint32) error { return checkRange[T](elements) },
+		func(dst []byte, v T) []byte { return strconv.AppendUint(dst, uint64(v), 10) }}}
+}
+
+// signedList is a list of numbers that may be negative: zigzag on the wire.
+func signedList(name string, field func(*rec) *[]int32, wire listWire) column {
+	return column{name, "Array(Int32)", listKind[int32]{name, field, wire,
+		func(_ *Encoder, v int32) uint32 { return uint32(v)<<1 ^ uint32(v>>31) },
+		func(_ *Batch, e uint32) int32 { return int32(e>>1) ^ -int32(e&1) },
+		func(_ *Batch, elements []uint32) error { return nil },
+		func(dst []byte, v int32) []byte { return strconv.AppendInt(dst, int64(v), 10) }}}
 }
 
 func (k listKind[T]) encode(e *Encoder, r *Record) {

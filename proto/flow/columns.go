@@ -89,4 +89,81 @@ var columns = []column{
 	str("hassh_server", func(r *rec) *string { return &r.HASSHServer }, func(b *pb) *[]uint32 { return &b.HasshServer }).lowCardinality(),
 
 	communityHash(),
+
+	// observation (continued)
+	addr("outer_src_ip", func(r *rec) *Addr { return &r.OuterSrcIP }, func(b *pb) *[]uint32 { return &b.OuterSrcIp }),
+	addr("outer_dst_ip", func(r *rec) *Addr { return &r.OuterDstIP }, func(b *pb) *[]uint32 { return &b.OuterDstIp }),
+	num("ethertype", "UInt16", func(r *rec) *uint16 { return &r.EtherType }, func(b *pb) *[]uint32 { return &b.Ethertype }),
+	num("sampling", "UInt32", func(r *rec) *uint32 { return &r.Sampling }, func(b *pb) *[]uint32 { return &b.Sampling }),
+	num("aggregated_flows", "UInt32", func(r *rec) *uint32 { return &r.AggregatedFlows }, func(b *pb) *[]uint32 { return &b.AggregatedFlows }),
+
+	// quality of service: of the first packet of each direction
+	num("src_dscp", "UInt8", func(r *rec) *uint8 { return &r.SrcDSCP }, func(b *pb) *[]uint32 { return &b.SrcDscp }),
+	num("dst_dscp", "UInt8", func(r *rec) *uint8 { return &r.DstDSCP }, func(b *pb) *[]uint32 { return &b.DstDscp }),
+	num("src_ecn", "UInt8", func(r *rec) *uint8 { return &r.SrcECN }, func(b *pb) *[]uint32 { return &b.SrcEcn }),
+	num("dst_ecn", "UInt8", func(r *rec) *uint8 { return &r.DstECN }, func(b *pb) *[]uint32 { return &b.DstEcn }),
+
+	// behaviour: of this piece of the flow. Sizes are IP octets of a packet, header included
+	numList("src_size_bins", func(r *rec) *[]uint32 { return &r.SrcSizeBins }, func(b *pb) (*[]uint32, *[]uint32) { return &b.SrcSizeBinsN, &b.SrcSizeBins }),
+	numList("dst_size_bins", func(r *rec) *[]uint32 { return &r.DstSizeBins }, func(b *pb) (*[]uint32, *[]uint32) { return &b.DstSizeBinsN, &b.DstSizeBins }),
+	num("src_size_min", "UInt16", func(r *rec) *uint16 { return &r.SrcSizeMin }, func(b *pb) *[]uint32 { return &b.SrcSizeMin }),
+	num("dst_size_min", "UInt16", func(r *rec) *uint16 { return &r.DstSizeMin }, func(b *pb) *[]uint32 { return &b.DstSizeMin }),
+	num("src_size_max", "UInt16", func(r *rec) *uint16 { return &r.SrcSizeMax }, func(b *pb) *[]uint32 { return &b.SrcSizeMax }),
+	num("dst_size_max", "UInt16", func(r *rec) *uint16 { return &r.DstSizeMax }, func(b *pb) *[]uint32 { return &b.DstSizeMax }),
+	float("src_size_std", func(r *rec) *float32 { return &r.SrcSizeStd }, func(b *pb) *[]float32 { return &b.SrcSizeStd }),
+	float("dst_size_std", func(r *rec) *float32 { return &r.DstSizeStd }, func(b *pb) *[]float32 { return &b.DstSizeStd }),
+	num("src_iat_min_us", "UInt32", func(r *rec) *uint32 { return &r.SrcIATMin }, func(b *pb) *[]uint32 { return &b.SrcIatMinUs }),
+	num("dst_iat_min_us", "UInt32", func(r *rec) *uint32 { return &r.DstIATMin }, func(b *pb) *[]uint32 { return &b.DstIatMinUs }),
+	num("src_iat_max_us", "UInt32", func(r *rec) *uint32 { return &r.SrcIATMax }, func(b *pb) *[]uint32 { return &b.SrcIatMaxUs }),
+	num("dst_iat_max_us", "UInt32", func(r *rec) *uint32 { return &r.DstIATMax }, func(b *pb) *[]uint32 { return &b.DstIatMaxUs }),
+	num("src_iat_mean_us", "UInt32", func(r *rec) *uint32 { return &r.SrcIATMean }, func(b *pb) *[]uint32 { return &b.SrcIatMeanUs }),
+	num("dst_iat_mean_us", "UInt32", func(r *rec) *uint32 { return &r.DstIATMean }, func(b *pb) *[]uint32 { return &b.DstIatMeanUs }),
+	num("src_iat_std_us", "UInt32", func(r *rec) *uint32 { return &r.SrcIATStd }, func(b *pb) *[]uint32 { return &b.SrcIatStdUs }),
+	num("dst_iat_std_us", "UInt32", func(r *rec) *uint32 { return &r.DstIATStd }, func(b *pb) *[]uint32 { return &b.DstIatStdUs }),
+	signedList("first_sizes", func(r *rec) *[]int32 { return &r.FirstSizes }, func(b *pb) (*[]uint32, *[]uint32) { return &b.FirstSizesN, &b.FirstSizes }),
+	numList("first_gaps_us", func(r *rec) *[]uint32 { return &r.FirstGaps }, func(b *pb) (*[]uint32, *[]uint32) { return &b.FirstGapsUsN, &b.FirstGapsUs }),
+
+	// TCP and ICMP (continued)
+	num("src_mss", "UInt16", func(r *rec) *uint16 { return &r.SrcMSS }, func(b *pb) *[]uint32 { return &b.SrcMss }),
+	num("dst_mss", "UInt16", func(r *rec) *uint16 { return &r.DstMSS }, func(b *pb) *[]uint32 { return &b.DstMss }),
+	num("src_zero_windows", "UInt32", func(r *rec) *uint32 { return &r.SrcZeroWindows }, func(b *pb) *[]uint32 { return &b.SrcZeroWindows }),
+	num("dst_zero_windows", "UInt32", func(r *rec) *uint32 { return &r.DstZeroWindows }, func(b *pb) *[]uint32 { return &b.DstZeroWindows }),
+	num("icmp_errors", "UInt32", func(r *rec) *uint32 { return &r.ICMPErrors }, func(b *pb) *[]uint32 { return &b.IcmpErrors }),
+	num("icmp_error", "UInt16", func(r *rec) *uint16 { return &r.ICMPError }, func(b *pb) *[]uint32 { return &b.IcmpError }),
+
+	// transactions: a request is what the initiator sends after the responder spoke (or first), its answer begins with the responder's next payload
+	num("transactions", "UInt32", func(r *rec) *uint32 { return &r.Transactions }, func(b *pb) *[]uint32 { return &b.Transactions }),
+	num("transaction_min_us", "UInt32", func(r *rec) *uint32 { return &r.TransactionMin }, func(b *pb) *[]uint32 { return &b.TransactionMinUs }),
+	num("transaction_mean_us", "UInt32", func(r *rec) *uint32 { return &r.TransactionMean }, func(b *pb) *[]uint32 { return &b.TransactionMeanUs }),
+	num("transaction_max_us", "UInt32", func(r *rec) *uint32 { return &r.TransactionMax }, func(b *pb) *[]uint32 { return &b.TransactionMaxUs }),
+
+	// content of flows that nobody recognised
+	float("payload_entropy", func(r *rec) *float32 { return &r.PayloadEntropy }, func(b *pb) *[]float32 { return &b.PayloadEntropy }),
+	num("payload_printable", "UInt8", func(r *rec) *uint8 { return &r.PayloadPrintable }, func(b *pb) *[]uint32 { return &b.PayloadPrintable }),
+
+	// application (continued)
+	str("service", func(r *rec) *string { return &r.Service }, func(b *pb) *[]uint32 { return &b.Service }).lowCardinality(),
+	risks("risks", func(r *rec) *Risk { return &r.Risks }, func(b *pb) *[]uint64 { return &b.Risks }),
+	str("user", func(r *rec) *string { return &r.User }, func(b *pb) *[]uint32 { return &b.User }).lowCardinality(),
+	str("domain", func(r *rec) *string { return &r.Domain }, func(b *pb) *[]uint32 { return &b.Domain }).lowCardinality(),
+	str("app_host", func(r *rec) *string { return &r.AppHost }, func(b *pb) *[]uint32 { return &b.AppHost }).lowCardinality(),
+	str("app_version", func(r *rec) *string { return &r.AppVersion }, func(b *pb) *[]uint32 { return &b.AppVersion }).lowCardinality(),
+	str("client_software", func(r *rec) *string { return &r.ClientSoftware }, func(b *pb) *[]uint32 { return &b.ClientSoftware }).lowCardinality(),
+	str("server_software", func(r *rec) *string { return &r.ServerSoftware }, func(b *pb) *[]uint32 { return &b.ServerSoftware }).lowCardinality(),
+	strList("app_requests", func(r *rec) *[]string { return &r.AppRequests }, func(b *pb) (*[]uint32, *[]uint32) { return &b.AppRequestsN, &b.AppRequests }),
+	strList("app_responses", func(r *rec) *[]string { return &r.AppResponses }, func(b *pb) (*[]uint32, *[]uint32) { return &b.AppResponsesN, &b.AppResponses }),
+	num("app_errors", "UInt32", func(r *rec) *uint32 { return &r.AppErrors }, func(b *pb) *[]uint32 { return &b.AppErrors }),
+
+	// certificate of TLS up to 1.2 and DTLS: the server's own
+	str("tls_cert_subject", func(r *rec) *string { return &r.CertSubject }, func(b *pb) *[]uint32 { return &b.TlsCertSubject }),
+	str("tls_cert_issuer", func(r *rec) *string { return &r.CertIssuer }, func(b *pb) *[]uint32 { return &b.TlsCertIssuer }),
+	str("tls_cert_sha256", func(r *rec) *string { return &r.CertSHA256 }, func(b *pb) *[]uint32 { return &b.TlsCertSha256 }),
+	num("tls_cert_not_before", "UInt64", func(r *rec) *uint64 { return &r.CertNotBefore }, func(b *pb) *[]uint64 { return &b.TlsCertNotBefore }),
+	num("tls_cert_not_after", "UInt64", func(r *rec) *uint64 { return &r.CertNotAfter }, func(b *pb) *[]uint64 { return &b.TlsCertNotAfter }),
+	strList("tls_cert_names", func(r *rec) *[]string { return &r.CertNames }, func(b *pb) (*[]uint32, *[]uint32) { return &b.TlsCertNamesN, &b.TlsCertNames }),
+	num("tls_handshake_us", "UInt32", func(r *rec) *uint32 { return &r.TLSHandshake }, func(b *pb) *[]uint32 { return &b.TlsHandshakeUs }),
+
+	// latencies of single transactions, beside the lists they belong to
+	numList("http_latencies_us", func(r *rec) *[]uint32 { return &r.HTTPLatencies }, func(b *pb) (*[]uint32, *[]uint32) { return &b.HttpLatenciesUsN, &b.HttpLatenciesUs }),
+	numList("dns_latencies_us", func(r *rec) *[]uint32 { return &r.DNSLatencies }, func(b *pb) (*[]uint32, *[]uint32) { return &b.DnsLatenciesUsN, &b.DnsLatenciesUs }),
 }

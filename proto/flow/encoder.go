@@ -64,13 +64,16 @@ func (e *Encoder) Fits(r *Record) bool {
 // headerReserve is kept free in a message for the header and the ledger.
 const headerReserve = 64 << 10
 
-// recordSize bounds the encoded size of r without dictionaries: about 65 columns
-// of mostly one octet, and the strings in full.
+// recordSize bounds the encoded size of r without dictionaries: 130 columns of
+// mostly one octet, the features of up to five, and the strings in full.
 func recordSize(r *Record) int {
-	n := 160 + len(r.TLSSNI) + len(r.TLSALPN) + len(r.JA3) + len(r.JA3S) + len(r.JA4) + len(r.History) +
+	n := 320 + len(r.TLSSNI) + len(r.TLSALPN) + len(r.JA3) + len(r.JA3S) + len(r.JA4) + len(r.History) +
 		len(r.HTTPMethod) + len(r.HTTPHost) + len(r.HTTPURI) + len(r.HTTPUserAgent) + len(r.HTTPContentType) +
-		len(r.SSHClient) + len(r.SSHServer) + len(r.HASSH) + len(r.HASSHServer) + 4*len(r.DNSNames)*3
-	for _, l := range [...][]string{r.HTTPRequests, r.DNSNames, r.DNSAnswers} {
+		len(r.SSHClient) + len(r.SSHServer) + len(r.HASSH) + len(r.HASSHServer) + 4*len(r.DNSNames)*3 +
+		len(r.Service) + len(r.User) + len(r.Domain) + len(r.AppHost) + len(r.AppVersion) + len(r.ClientSoftware) + len(r.ServerSoftware) +
+		len(r.CertSubject) + len(r.CertIssuer) + len(r.CertSHA256) +
+		5*(len(r.SrcSizeBins)+len(r.DstSizeBins)+len(r.FirstSizes)+len(r.FirstGaps)+len(r.HTTPLatencies)+len(r.DNSLatencies))
+	for _, l := range [...][]string{r.HTTPRequests, r.DNSNames, r.DNSAnswers, r.AppRequests, r.AppResponses, r.CertNames} {
 		for _, s := range l {
 			n += len(s) + 4
 		}

@@ -101,8 +101,9 @@ const (
 	LossInterface = "interface" // the network card or its driver dropped
 	LossSoftnet   = "softnet"   // the kernel's backlog was full
 
+	LossSampled     = "sampled"     // left out by sampling
 	LossFiltered    = "filtered"    // did not match the capture filter
-	LossNonIP       = "non_ip"      // ARP, STP, LLDP …: no IP packet inside
+	LossNonIP       = "non_ip"      // STP, LLDP …: no IP or ARP packet inside
 	LossMalformed   = "malformed"   // headers contradict each other or the length
 	LossTruncated   = "truncated"   // captured too short to find the flow key
 	LossLinkType    = "link_type"   // unknown link type

@@ -113,6 +113,74 @@ type Record struct {
 
 	SSHClient, SSHServer string
 	HASSH, HASSHServer   string
+
+	OuterSrcIP      Addr
+	OuterDstIP      Addr
+	EtherType       uint16
+	Sampling        uint32
+	AggregatedFlows uint32
+
+	SrcDSCP uint8
+	DstDSCP uint8
+	SrcECN  uint8
+	DstECN  uint8
+
+	SrcSizeBins []uint32
+	DstSizeBins []uint32
+	SrcSizeMin  uint16
+	DstSizeMin  uint16
+	SrcSizeMax  uint16
+	DstSizeMax  uint16
+	SrcSizeStd  float32
+	DstSizeStd  float32
+	SrcIATMin   uint32
+	DstIATMin   uint32
+	SrcIATMax   uint32
+	DstIATMax   uint32
+	SrcIATMean  uint32
+	DstIATMean  uint32
+	SrcIATStd   uint32
+	DstIATStd   uint32
+	FirstSizes  []int32
+	FirstGaps   []uint32
+
+	SrcMSS         uint16
+	DstMSS         uint16
+	SrcZeroWindows uint32
+	DstZeroWindows uint32
+	ICMPErrors     uint32
+	ICMPError      uint16
+
+	Transactions    uint32
+	TransactionMin  uint32
+	TransactionMean uint32
+	TransactionMax  uint32
+
+	PayloadEntropy   float32
+	PayloadPrintable uint8
+
+	Service        string
+	Risks          Risk
+	User           string
+	Domain         string
+	AppHost        string
+	AppVersion     string
+	ClientSoftware string
+	ServerSoftware string
+	AppRequests    []string
+	AppResponses   []string
+	AppErrors      uint32
+
+	CertSubject   string
+	CertIssuer    string
+	CertSHA256    string
+	CertNotBefore uint64
+	CertNotAfter  uint64
+	CertNames     []string
+	TLSHandshake  uint32
+
+	HTTPLatencies []uint32
+	DNSLatencies  []uint32
 }
 
 // Reset empties the record and keeps the lists' memory.
@@ -120,6 +188,15 @@ func (r *Record) Reset() {
 	*r = Record{
 		HTTPRequests: r.HTTPRequests[:0], HTTPStatuses: r.HTTPStatuses[:0],
 		DNSNames: r.DNSNames[:0], DNSQTypes: r.DNSQTypes[:0], DNSRcodes: r.DNSRcodes[:0], DNSAnswers: r.DNSAnswers[:0],
+		SrcSizeBins:   r.SrcSizeBins[:0],
+		DstSizeBins:   r.DstSizeBins[:0],
+		FirstSizes:    r.FirstSizes[:0],
+		FirstGaps:     r.FirstGaps[:0],
+		AppRequests:   r.AppRequests[:0],
+		AppResponses:  r.AppResponses[:0],
+		CertNames:     r.CertNames[:0],
+		HTTPLatencies: r.HTTPLatencies[:0],
+		DNSLatencies:  r.DNSLatencies[:0],
 	}
 }
 

@@ -61,9 +61,11 @@ func (r *Record) AppendCSV(dst []byte) []byte {
 			dst = appendCell(dst, *k.field(r))
 		case listKind[string]:
 			dst = appendCell(dst, strings.Join(*k.field(r), " "))
-		case listKind[uint16]:
-			s := string(k.json(nil, r))
-			dst = appendCell(dst, strings.ReplaceAll(s[1:len(s)-1], ",", " "))
+		case riskKind:
+			dst = appendCell(dst, strings.Join(k.field(r).Names(), " "))
+		case listKind[uint16], listKind[uint32], listKind[int32]:
+			s := string(c.json(nil, r))
+			dst = append(dst, strings.ReplaceAll(s[1:len(s)-1], ",", " ")...)
 		default:
 			s := string(c.json(nil, r))
 			dst = append(dst, strings.Trim(s, `"`)...)

@@ -216,12 +216,135 @@ type FlowBatch struct {
 	// First query to its answer. Microseconds, 0 no answer. [Zeek dns.rtt]
 	DnsLatencyUs []uint32 `protobuf:"varint,198,rep,packed,name=dns_latency_us,json=dnsLatencyUs,proto3" json:"dns_latency_us,omitempty"`
 	// SSH: identification strings without CR LF, and HASSH (MD5, hex). String indexes. [Zeek ssh.client, ssh.server]
-	SshClient     []uint32 `protobuf:"varint,200,rep,packed,name=ssh_client,json=sshClient,proto3" json:"ssh_client,omitempty"`
-	SshServer     []uint32 `protobuf:"varint,201,rep,packed,name=ssh_server,json=sshServer,proto3" json:"ssh_server,omitempty"`
-	Hassh         []uint32 `protobuf:"varint,202,rep,packed,name=hassh,proto3" json:"hassh,omitempty"`
-	HasshServer   []uint32 `protobuf:"varint,203,rep,packed,name=hassh_server,json=hasshServer,proto3" json:"hassh_server,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	SshClient   []uint32 `protobuf:"varint,200,rep,packed,name=ssh_client,json=sshClient,proto3" json:"ssh_client,omitempty"`
+	SshServer   []uint32 `protobuf:"varint,201,rep,packed,name=ssh_server,json=sshServer,proto3" json:"ssh_server,omitempty"`
+	Hassh       []uint32 `protobuf:"varint,202,rep,packed,name=hassh,proto3" json:"hassh,omitempty"`
+	HasshServer []uint32 `protobuf:"varint,203,rep,packed,name=hassh_server,json=hasshServer,proto3" json:"hassh_server,omitempty"`
+	// -- observation (continued)
+	// Addresses of the tunnel's outermost IP header, in the direction of the flow's initiator; unset: no tunnel over IP. Address index. [Zeek
+	// tunnel_parents]
+	OuterSrcIp []uint32 `protobuf:"varint,210,rep,packed,name=outer_src_ip,json=outerSrcIp,proto3" json:"outer_src_ip,omitempty"`
+	OuterDstIp []uint32 `protobuf:"varint,211,rep,packed,name=outer_dst_ip,json=outerDstIp,proto3" json:"outer_dst_ip,omitempty"`
+	// EtherType where the flow is not IP: 0x0806 ARP. 0: IP. ARP: the addresses are the sender's and the target's protocol addresses, src_port is the
+	// operation (1 request), protocol is 0. [IPFIX 256]
+	Ethertype []uint32 `protobuf:"varint,212,rep,packed,name=ethertype,proto3" json:"ethertype,omitempty"`
+	// Packets were sampled 1 in this many; packet and octet counters are scaled up by it. 0: all were seen. [IPFIX 34 samplingInterval]
+	Sampling []uint32 `protobuf:"varint,213,rep,packed,name=sampling,proto3" json:"sampling,omitempty"`
+	// Connections that this record stands for, when a flood made the probe add them up: addresses and ports that differ among them are unset. 0: one. [IPFIX
+	// 3 deltaFlowCount]
+	AggregatedFlows []uint32 `protobuf:"varint,214,rep,packed,name=aggregated_flows,json=aggregatedFlows,proto3" json:"aggregated_flows,omitempty"`
+	// -- quality of service: of the first packet of each direction
+	// Differentiated services code point of the direction's first packet (RFC 2474), 0 to 63. [IPFIX 195]
+	SrcDscp []uint32 `protobuf:"varint,215,rep,packed,name=src_dscp,json=srcDscp,proto3" json:"src_dscp,omitempty"`
+	DstDscp []uint32 `protobuf:"varint,216,rep,packed,name=dst_dscp,json=dstDscp,proto3" json:"dst_dscp,omitempty"`
+	// ECN code points seen in the direction (RFC 3168), a bit each: 1 ECT(1), 2 ECT(0), 4 CE. 0: none but not-ECT.
+	SrcEcn []uint32 `protobuf:"varint,217,rep,packed,name=src_ecn,json=srcEcn,proto3" json:"src_ecn,omitempty"`
+	DstEcn []uint32 `protobuf:"varint,218,rep,packed,name=dst_ecn,json=dstEcn,proto3" json:"dst_ecn,omitempty"`
+	// -- behaviour: of this piece of the flow. Sizes are IP octets of a packet, header included
+	// Packets by size: element k counts those of 2^(k+5) to 2^(k+6)-1 octets, k = 0 to 7; the first takes all smaller ones, the last all greater. Zeros at
+	// the end are left out. [IPFIX 363-style distribution]
+	SrcSizeBinsN []uint32 `protobuf:"varint,219,rep,packed,name=src_size_bins_n,json=srcSizeBinsN,proto3" json:"src_size_bins_n,omitempty"`
+	SrcSizeBins  []uint32 `protobuf:"varint,220,rep,packed,name=src_size_bins,json=srcSizeBins,proto3" json:"src_size_bins,omitempty"`
+	DstSizeBinsN []uint32 `protobuf:"varint,221,rep,packed,name=dst_size_bins_n,json=dstSizeBinsN,proto3" json:"dst_size_bins_n,omitempty"`
+	DstSizeBins  []uint32 `protobuf:"varint,222,rep,packed,name=dst_size_bins,json=dstSizeBins,proto3" json:"dst_size_bins,omitempty"`
+	// Smallest and largest packet, octets; 0 no packet. [NFStream src2dst_min_ps …, IPFIX 25, 26]
+	SrcSizeMin []uint32 `protobuf:"varint,223,rep,packed,name=src_size_min,json=srcSizeMin,proto3" json:"src_size_min,omitempty"`
+	DstSizeMin []uint32 `protobuf:"varint,224,rep,packed,name=dst_size_min,json=dstSizeMin,proto3" json:"dst_size_min,omitempty"`
+	SrcSizeMax []uint32 `protobuf:"varint,225,rep,packed,name=src_size_max,json=srcSizeMax,proto3" json:"src_size_max,omitempty"`
+	DstSizeMax []uint32 `protobuf:"varint,226,rep,packed,name=dst_size_max,json=dstSizeMax,proto3" json:"dst_size_max,omitempty"`
+	// Sample standard deviation (n-1) of the packet sizes, octets; 0 below two packets. The mean is bytes / packets. [NFStream src2dst_stddev_ps]
+	SrcSizeStd []float32 `protobuf:"fixed32,227,rep,packed,name=src_size_std,json=srcSizeStd,proto3" json:"src_size_std,omitempty"`
+	DstSizeStd []float32 `protobuf:"fixed32,228,rep,packed,name=dst_size_std,json=dstSizeStd,proto3" json:"dst_size_std,omitempty"`
+	// Time between two packets of the same direction, in order of capture: smallest, largest, mean, sample standard deviation (n-1). Microseconds; 0 below
+	// two packets (three for the deviation). [NFStream src2dst_min_piat_ms …]
+	SrcIatMinUs  []uint32 `protobuf:"varint,229,rep,packed,name=src_iat_min_us,json=srcIatMinUs,proto3" json:"src_iat_min_us,omitempty"`
+	DstIatMinUs  []uint32 `protobuf:"varint,230,rep,packed,name=dst_iat_min_us,json=dstIatMinUs,proto3" json:"dst_iat_min_us,omitempty"`
+	SrcIatMaxUs  []uint32 `protobuf:"varint,231,rep,packed,name=src_iat_max_us,json=srcIatMaxUs,proto3" json:"src_iat_max_us,omitempty"`
+	DstIatMaxUs  []uint32 `protobuf:"varint,232,rep,packed,name=dst_iat_max_us,json=dstIatMaxUs,proto3" json:"dst_iat_max_us,omitempty"`
+	SrcIatMeanUs []uint32 `protobuf:"varint,233,rep,packed,name=src_iat_mean_us,json=srcIatMeanUs,proto3" json:"src_iat_mean_us,omitempty"`
+	DstIatMeanUs []uint32 `protobuf:"varint,234,rep,packed,name=dst_iat_mean_us,json=dstIatMeanUs,proto3" json:"dst_iat_mean_us,omitempty"`
+	SrcIatStdUs  []uint32 `protobuf:"varint,235,rep,packed,name=src_iat_std_us,json=srcIatStdUs,proto3" json:"src_iat_std_us,omitempty"`
+	DstIatStdUs  []uint32 `protobuf:"varint,236,rep,packed,name=dst_iat_std_us,json=dstIatStdUs,proto3" json:"dst_iat_std_us,omitempty"`
+	// Payload octets of the first 16 packets with payload of the flow, either direction; negative: from the responder. Segment 0 only. Zigzag. [ipfixprobe
+	// PPI_PKT_LENGTHS and _DIRECTIONS]
+	FirstSizesN []uint32 `protobuf:"varint,237,rep,packed,name=first_sizes_n,json=firstSizesN,proto3" json:"first_sizes_n,omitempty"`
+	FirstSizes  []uint32 `protobuf:"varint,238,rep,packed,name=first_sizes,json=firstSizes,proto3" json:"first_sizes,omitempty"`
+	// For each of first_sizes the time since the one before; the first is 0. Microseconds.
+	FirstGapsUsN []uint32 `protobuf:"varint,239,rep,packed,name=first_gaps_us_n,json=firstGapsUsN,proto3" json:"first_gaps_us_n,omitempty"`
+	FirstGapsUs  []uint32 `protobuf:"varint,240,rep,packed,name=first_gaps_us,json=firstGapsUs,proto3" json:"first_gaps_us,omitempty"`
+	// -- TCP and ICMP (continued)
+	// Maximum segment size announced in the SYN (RFC 9293, section 3.7.1), octets, 0 none.
+	SrcMss []uint32 `protobuf:"varint,241,rep,packed,name=src_mss,json=srcMss,proto3" json:"src_mss,omitempty"`
+	DstMss []uint32 `protobuf:"varint,242,rep,packed,name=dst_mss,json=dstMss,proto3" json:"dst_mss,omitempty"`
+	// Segments of the direction that announced a window of 0, RST apart. Packets.
+	SrcZeroWindows []uint32 `protobuf:"varint,243,rep,packed,name=src_zero_windows,json=srcZeroWindows,proto3" json:"src_zero_windows,omitempty"`
+	DstZeroWindows []uint32 `protobuf:"varint,244,rep,packed,name=dst_zero_windows,json=dstZeroWindows,proto3" json:"dst_zero_windows,omitempty"`
+	// ICMP errors that quote a packet of this flow. Packets (they are counted in the flow of the ICMP itself).
+	IcmpErrors []uint32 `protobuf:"varint,245,rep,packed,name=icmp_errors,json=icmpErrors,proto3" json:"icmp_errors,omitempty"`
+	// Type times 256 plus code of the last of them; ICMP or ICMPv6 as the flow's addresses are. 0 with icmp_errors 0: none.
+	IcmpError []uint32 `protobuf:"varint,246,rep,packed,name=icmp_error,json=icmpError,proto3" json:"icmp_error,omitempty"`
+	// -- transactions: a request is what the initiator sends after the responder spoke (or first), its answer begins with the responder's next payload
+	// Requests that were answered, in this piece. Divides client, network and server time together with src_rtt_us and dst_rtt_us.
+	Transactions []uint32 `protobuf:"varint,247,rep,packed,name=transactions,proto3" json:"transactions,omitempty"`
+	// First octet of the request to first octet of the answer: smallest, mean, largest. Microseconds, 0 no transaction.
+	TransactionMinUs  []uint32 `protobuf:"varint,248,rep,packed,name=transaction_min_us,json=transactionMinUs,proto3" json:"transaction_min_us,omitempty"`
+	TransactionMeanUs []uint32 `protobuf:"varint,249,rep,packed,name=transaction_mean_us,json=transactionMeanUs,proto3" json:"transaction_mean_us,omitempty"`
+	TransactionMaxUs  []uint32 `protobuf:"varint,250,rep,packed,name=transaction_max_us,json=transactionMaxUs,proto3" json:"transaction_max_us,omitempty"`
+	// -- content of flows that nobody recognised
+	// Shannon entropy of the first octets of payload, bits per octet, 0 to 8. Given where app is unknown only.
+	PayloadEntropy []float32 `protobuf:"fixed32,251,rep,packed,name=payload_entropy,json=payloadEntropy,proto3" json:"payload_entropy,omitempty"`
+	// Share of printable ASCII (with tab, CR, LF) in them, percent. Given where app is unknown only.
+	PayloadPrintable []uint32 `protobuf:"varint,252,rep,packed,name=payload_printable,json=payloadPrintable,proto3" json:"payload_printable,omitempty"`
+	// -- application (continued)
+	// Service above the protocol, by name or address, from the services file ("netflix"); "" none. String index.
+	Service []uint32 `protobuf:"varint,253,rep,packed,name=service,proto3" json:"service,omitempty"`
+	// Bits of flow.Risk: what is unusual about the flow, in nDPI's terms. SQL: risk_names.
+	Risks []uint64 `protobuf:"varint,254,rep,packed,name=risks,proto3" json:"risks,omitempty"`
+	// Name of the user who logs in, as the protocol says it (Kerberos, NTLM, FTP, HTTP Basic, SIP, RADIUS, SMTP, MySQL …). String index. [Zeek username, ECS
+	// user.name]
+	User []uint32 `protobuf:"varint,255,rep,packed,name=user,proto3" json:"user,omitempty"`
+	// Realm or domain of user. String index. [ECS user.domain]
+	Domain []uint32 `protobuf:"varint,256,rep,packed,name=domain,proto3" json:"domain,omitempty"`
+	// Name the client's machine gives itself (DHCP option 12, NTLM workstation, NetBIOS, Kerberos …). String index. [ECS source.domain]
+	AppHost []uint32 `protobuf:"varint,257,rep,packed,name=app_host,json=appHost,proto3" json:"app_host,omitempty"`
+	// Version of the application protocol, as its specification writes it ("3.1.1" for SMB, "v2c" for SNMP). String index.
+	AppVersion []uint32 `protobuf:"varint,258,rep,packed,name=app_version,json=appVersion,proto3" json:"app_version,omitempty"`
+	// Banner or product name of either side, where no protocol's own column holds it. String index. [ECS user_agent.original, Zeek software]
+	ClientSoftware []uint32 `protobuf:"varint,259,rep,packed,name=client_software,json=clientSoftware,proto3" json:"client_software,omitempty"`
+	ServerSoftware []uint32 `protobuf:"varint,260,rep,packed,name=server_software,json=serverSoftware,proto3" json:"server_software,omitempty"`
+	// Requests of protocols without columns of their own, in order, as "VERB object" ("RETR a.txt", "AS-REQ krbtgt/EXAMPLE", "READ_HOLDING_REGISTERS 1").
+	// Never a password. String indexes. [Zeek ftp.command, smb_files.action …]
+	AppRequestsN []uint32 `protobuf:"varint,261,rep,packed,name=app_requests_n,json=appRequestsN,proto3" json:"app_requests_n,omitempty"`
+	AppRequests  []uint32 `protobuf:"varint,262,rep,packed,name=app_requests,json=appRequests,proto3" json:"app_requests,omitempty"`
+	// Answers to them, in order, as the protocol words them ("530", "STATUS_LOGON_FAILURE", "OFFER 10.0.0.5"); where the protocol ties the two together, one
+	// for each request. String indexes.
+	AppResponsesN []uint32 `protobuf:"varint,263,rep,packed,name=app_responses_n,json=appResponsesN,proto3" json:"app_responses_n,omitempty"`
+	AppResponses  []uint32 `protobuf:"varint,264,rep,packed,name=app_responses,json=appResponses,proto3" json:"app_responses,omitempty"`
+	// Answers that say failure: refused logins, errors, exceptions; HTTP 4xx and 5xx, DNS rcodes other than 0.
+	AppErrors []uint32 `protobuf:"varint,265,rep,packed,name=app_errors,json=appErrors,proto3" json:"app_errors,omitempty"`
+	// -- certificate of TLS up to 1.2 and DTLS: the server's own
+	// Distinguished names (RFC 4514). String index. [Zeek x509 certificate.subject, ECS tls.server.subject]
+	TlsCertSubject []uint32 `protobuf:"varint,266,rep,packed,name=tls_cert_subject,json=tlsCertSubject,proto3" json:"tls_cert_subject,omitempty"`
+	TlsCertIssuer  []uint32 `protobuf:"varint,267,rep,packed,name=tls_cert_issuer,json=tlsCertIssuer,proto3" json:"tls_cert_issuer,omitempty"`
+	// Of the DER, 64 hex digits. String index. [ECS tls.server.hash.sha256]
+	TlsCertSha256 []uint32 `protobuf:"varint,268,rep,packed,name=tls_cert_sha256,json=tlsCertSha256,proto3" json:"tls_cert_sha256,omitempty"`
+	// Validity, seconds since the Unix epoch; 0 none, or before 1970. [ECS tls.server.not_before]
+	TlsCertNotBefore []uint64 `protobuf:"varint,269,rep,packed,name=tls_cert_not_before,json=tlsCertNotBefore,proto3" json:"tls_cert_not_before,omitempty"`
+	TlsCertNotAfter  []uint64 `protobuf:"varint,270,rep,packed,name=tls_cert_not_after,json=tlsCertNotAfter,proto3" json:"tls_cert_not_after,omitempty"`
+	// Subject alternative names, the first 32. String indexes. [Zeek san.dns]
+	TlsCertNamesN []uint32 `protobuf:"varint,271,rep,packed,name=tls_cert_names_n,json=tlsCertNamesN,proto3" json:"tls_cert_names_n,omitempty"`
+	TlsCertNames  []uint32 `protobuf:"varint,272,rep,packed,name=tls_cert_names,json=tlsCertNames,proto3" json:"tls_cert_names,omitempty"`
+	// ClientHello to the end of the server's first flight: the first octet of the hello to the first octet of the answer. Microseconds, 0 unknown.
+	TlsHandshakeUs []uint32 `protobuf:"varint,273,rep,packed,name=tls_handshake_us,json=tlsHandshakeUs,proto3" json:"tls_handshake_us,omitempty"`
+	// -- latencies of single transactions, beside the lists they belong to
+	// First octet of the request to first octet of the response, for each of http_statuses; 0 unknown. Microseconds.
+	HttpLatenciesUsN []uint32 `protobuf:"varint,274,rep,packed,name=http_latencies_us_n,json=httpLatenciesUsN,proto3" json:"http_latencies_us_n,omitempty"`
+	HttpLatenciesUs  []uint32 `protobuf:"varint,275,rep,packed,name=http_latencies_us,json=httpLatenciesUs,proto3" json:"http_latencies_us,omitempty"`
+	// Query to answer, for each of dns_names; 0 no answer. Microseconds.
+	DnsLatenciesUsN []uint32 `protobuf:"varint,276,rep,packed,name=dns_latencies_us_n,json=dnsLatenciesUsN,proto3" json:"dns_latencies_us_n,omitempty"`
+	DnsLatenciesUs  []uint32 `protobuf:"varint,277,rep,packed,name=dns_latencies_us,json=dnsLatenciesUs,proto3" json:"dns_latencies_us,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
 }
 
 func (x *FlowBatch) Reset() {
@@ -898,6 +1021,482 @@ func (x *FlowBatch) GetHasshServer() []uint32 {
 	return nil
 }
 
+func (x *FlowBatch) GetOuterSrcIp() []uint32 {
+	if x != nil {
+		return x.OuterSrcIp
+	}
+	return nil
+}
+
+func (x *FlowBatch) GetOuterDstIp() []uint32 {
+	if x != nil {
+		return x.OuterDstIp
+	}
+	return nil
+}
+
+func (x *FlowBatch) GetEthertype() []uint32 {
+	if x != nil {
+		return x.Ethertype
+	}
+	return nil
+}
+
+func (x *FlowBatch) GetSampling() []uint32 {
+	if x != nil {
+		return x.Sampling
+	}
+	return nil
+}
+
+func (x *FlowBatch) GetAggregatedFlows() []uint32 {
+	if x != nil {
+		return x.AggregatedFlows
+	}
+	return nil
+}
+
+func (x *FlowBatch) GetSrcDscp() []uint32 {
+	if x != nil {
+		return x.SrcDscp
+	}
+	return nil
+}
+
+func (x *FlowBatch) GetDstDscp() []uint32 {
+	if x != nil {
+		return x.DstDscp
+	}
+	return nil
+}
+
+func (x *FlowBatch) GetSrcEcn() []uint32 {
+	if x != nil {
+		return x.SrcEcn
+	}
+	return nil
+}
+
+func (x *FlowBatch) GetDstEcn() []uint32 {
+	if x != nil {
+		return x.DstEcn
+	}
+	return nil
+}
+
+func (x *FlowBatch) GetSrcSizeBinsN() []uint32 {
+	if x != nil {
+		return x.SrcSizeBinsN
+	}
+	return nil
+}
+
+func (x *FlowBatch) GetSrcSizeBins() []uint32 {
+	if x != nil {
+		return x.SrcSizeBins
+	}
+	return nil
+}
+
+func (x *FlowBatch) GetDstSizeBinsN() []uint32 {
+	if x != nil {
+		return x.DstSizeBinsN
+	}
+	return nil
+}
+
+func (x *FlowBatch) GetDstSizeBins() []uint32 {
+	if x != nil {
+		return x.DstSizeBins
+	}
+	return nil
+}
+
+func (x *FlowBatch) GetSrcSizeMin() []uint32 {
+	if x != nil {
+		return x.SrcSizeMin
+	}
+	return nil
+}
+
+func (x *FlowBatch) GetDstSizeMin() []uint32 {
+	if x != nil {
+		return x.DstSizeMin
+	}
+	return nil
+}
+
+func (x *FlowBatch) GetSrcSizeMax() []uint32 {
+	if x != nil {
+		return x.SrcSizeMax
+	}
+	return nil
+}
+
+func (x *FlowBatch) GetDstSizeMax() []uint32 {
+	if x != nil {
+		return x.DstSizeMax
+	}
+	return nil
+}
+
+func (x *FlowBatch) GetSrcSizeStd() []float32 {
+	if x != nil {
+		return x.SrcSizeStd
+	}
+	return nil
+}
+
+func (x *FlowBatch) GetDstSizeStd() []float32 {
+	if x != nil {
+		return x.DstSizeStd
+	}
+	return nil
+}
+
+func (x *FlowBatch) GetSrcIatMinUs() []uint32 {
+	if x != nil {
+		return x.SrcIatMinUs
+	}
+	return nil
+}
+
+func (x *FlowBatch) GetDstIatMinUs() []uint32 {
+	if x != nil {
+		return x.DstIatMinUs
+	}
+	return nil
+}
+
+func (x *FlowBatch) GetSrcIatMaxUs() []uint32 {
+	if x != nil {
+		return x.SrcIatMaxUs
+	}
+	return nil
+}
+
+func (x *FlowBatch) GetDstIatMaxUs() []uint32 {
+	if x != nil {
+		return x.DstIatMaxUs
+	}
+	return nil
+}
+
+func (x *FlowBatch) GetSrcIatMeanUs() []uint32 {
+	if x != nil {
+		return x.SrcIatMeanUs
+	}
+	return nil
+}
+
+func (x *FlowBatch) GetDstIatMeanUs() []uint32 {
+	if x != nil {
+		return x.DstIatMeanUs
+	}
+	return nil
+}
+
+func (x *FlowBatch) GetSrcIatStdUs() []uint32 {
+	if x != nil {
+		return x.SrcIatStdUs
+	}
+	return nil
+}
+
+func (x *FlowBatch) GetDstIatStdUs() []uint32 {
+	if x != nil {
+		return x.DstIatStdUs
+	}
+	return nil
+}
+
+func (x *FlowBatch) GetFirstSizesN() []uint32 {
+	if x != nil {
+		return x.FirstSizesN
+	}
+	return nil
+}
+
+func (x *FlowBatch) GetFirstSizes() []uint32 {
+	if x != nil {
+		return x.FirstSizes
+	}
+	return nil
+}
+
+func (x *FlowBatch) GetFirstGapsUsN() []uint32 {
+	if x != nil {
+		return x.FirstGapsUsN
+	}
+	return nil
+}
+
+func (x *FlowBatch) GetFirstGapsUs() []uint32 {
+	if x != nil {
+		return x.FirstGapsUs
+	}
+	return nil
+}
+
+func (x *FlowBatch) GetSrcMss() []uint32 {
+	if x != nil {
+		return x.SrcMss
+	}
+	return nil
+}
+
+func (x *FlowBatch) GetDstMss() []uint32 {
+	if x != nil {
+		return x.DstMss
+	}
+	return nil
+}
+
+func (x *FlowBatch) GetSrcZeroWindows() []uint32 {
+	if x != nil {
+		return x.SrcZeroWindows
+	}
+	return nil
+}
+
+func (x *FlowBatch) GetDstZeroWindows() []uint32 {
+	if x != nil {
+		return x.DstZeroWindows
+	}
+	return nil
+}
+
+func (x *FlowBatch) GetIcmpErrors() []uint32 {
+	if x != nil {
+		return x.IcmpErrors
+	}
+	return nil
+}
+
+func (x *FlowBatch) GetIcmpError() []uint32 {
+	if x != nil {
+		return x.IcmpError
+	}
+	return nil
+}
+
+func (x *FlowBatch) GetTransactions() []uint32 {
+	if x != nil {
+		return x.Transactions
+	}
+	return nil
+}
+
+func (x *FlowBatch) GetTransactionMinUs() []uint32 {
+	if x != nil {
+		return x.TransactionMinUs
+	}
+	return nil
+}
+
+func (x *FlowBatch) GetTransactionMeanUs() []uint32 {
+	if x != nil {
+		return x.TransactionMeanUs
+	}
+	return nil
+}
+
+func (x *FlowBatch) GetTransactionMaxUs() []uint32 {
+	if x != nil {
+		return x.TransactionMaxUs
+	}
+	return nil
+}
+
+func (x *FlowBatch) GetPayloadEntropy() []float32 {
+	if x != nil {
+		return x.PayloadEntropy
+	}
+	return nil
+}
+
+func (x *FlowBatch) GetPayloadPrintable() []uint32 {
+	if x != nil {
+		return x.PayloadPrintable
+	}
+	return nil
+}
+
+func (x *FlowBatch) GetService() []uint32 {
+	if x != nil {
+		return x.Service
+	}
+	return nil
+}
+
+func (x *FlowBatch) GetRisks() []uint64 {
+	if x != nil {
+		return x.Risks
+	}
+	return nil
+}
+
+func (x *FlowBatch) GetUser() []uint32 {
+	if x != nil {
+		return x.User
+	}
+	return nil
+}
+
+func (x *FlowBatch) GetDomain() []uint32 {
+	if x != nil {
+		return x.Domain
+	}
+	return nil
+}
+
+func (x *FlowBatch) GetAppHost() []uint32 {
+	if x != nil {
+		return x.AppHost
+	}
+	return nil
+}
+
+func (x *FlowBatch) GetAppVersion() []uint32 {
+	if x != nil {
+		return x.AppVersion
+	}
+	return nil
+}
+
+func (x *FlowBatch) GetClientSoftware() []uint32 {
+	if x != nil {
+		return x.ClientSoftware
+	}
+	return nil
+}
+
+func (x *FlowBatch) GetServerSoftware() []uint32 {
+	if x != nil {
+		return x.ServerSoftware
+	}
+	return nil
+}
+
+func (x *FlowBatch) GetAppRequestsN() []uint32 {
+	if x != nil {
+		return x.AppRequestsN
+	}
+	return nil
+}
+
+func (x *FlowBatch) GetAppRequests() []uint32 {
+	if x != nil {
+		return x.AppRequests
+	}
+	return nil
+}
+
+func (x *FlowBatch) GetAppResponsesN() []uint32 {
+	if x != nil {
+		return x.AppResponsesN
+	}
+	return nil
+}
+
+func (x *FlowBatch) GetAppResponses() []uint32 {
+	if x != nil {
+		return x.AppResponses
+	}
+	return nil
+}
+
+func (x *FlowBatch) GetAppErrors() []uint32 {
+	if x != nil {
+		return x.AppErrors
+	}
+	return nil
+}
+
+func (x *FlowBatch) GetTlsCertSubject() []uint32 {
+	if x != nil {
+		return x.TlsCertSubject
+	}
+	return nil
+}
+
+func (x *FlowBatch) GetTlsCertIssuer() []uint32 {
+	if x != nil {
+		return x.TlsCertIssuer
+	}
+	return nil
+}
+
+func (x *FlowBatch) GetTlsCertSha256() []uint32 {
+	if x != nil {
+		return x.TlsCertSha256
+	}
+	return nil
+}
+
+func (x *FlowBatch) GetTlsCertNotBefore() []uint64 {
+	if x != nil {
+		return x.TlsCertNotBefore
+	}
+	return nil
+}
+
+func (x *FlowBatch) GetTlsCertNotAfter() []uint64 {
+	if x != nil {
+		return x.TlsCertNotAfter
+	}
+	return nil
+}
+
+func (x *FlowBatch) GetTlsCertNamesN() []uint32 {
+	if x != nil {
+		return x.TlsCertNamesN
+	}
+	return nil
+}
+
+func (x *FlowBatch) GetTlsCertNames() []uint32 {
+	if x != nil {
+		return x.TlsCertNames
+	}
+	return nil
+}
+
+func (x *FlowBatch) GetTlsHandshakeUs() []uint32 {
+	if x != nil {
+		return x.TlsHandshakeUs
+	}
+	return nil
+}
+
+func (x *FlowBatch) GetHttpLatenciesUsN() []uint32 {
+	if x != nil {
+		return x.HttpLatenciesUsN
+	}
+	return nil
+}
+
+func (x *FlowBatch) GetHttpLatenciesUs() []uint32 {
+	if x != nil {
+		return x.HttpLatenciesUs
+	}
+	return nil
+}
+
+func (x *FlowBatch) GetDnsLatenciesUsN() []uint32 {
+	if x != nil {
+		return x.DnsLatenciesUsN
+	}
+	return nil
+}
+
+func (x *FlowBatch) GetDnsLatenciesUs() []uint32 {
+	if x != nil {
+		return x.DnsLatenciesUs
+	}
+	return nil
+}
+
 // LedgerSecond accounts for one second of traffic time in one worker:
 // seen_packets = flow_packets + the packets of all losses, and the same for
 // frame bytes, once the worker has passed the second. A second may be told in
@@ -1196,7 +1795,7 @@ var File_flow_proto protoreflect.FileDescriptor
 const file_flow_proto_rawDesc = "" +
 	"\n" +
 	"\n" +
-	"flow.proto\x12\x10tapwatch.flow.v1\"\xe2\x16\n" +
+	"flow.proto\x12\x10tapwatch.flow.v1\"\xc1*\n" +
 	"\tFlowBatch\x12%\n" +
 	"\x0eschema_version\x18\x01 \x01(\rR\rschemaVersion\x12\x14\n" +
 	"\x05probe\x18\x02 \x01(\tR\x05probe\x12\x12\n" +
@@ -1313,7 +1912,88 @@ const file_flow_proto_rawDesc = "" +
 	"\n" +
 	"ssh_server\x18\xc9\x01 \x03(\rR\tsshServer\x12\x15\n" +
 	"\x05hassh\x18\xca\x01 \x03(\rR\x05hassh\x12\"\n" +
-	"\fhassh_server\x18\xcb\x01 \x03(\rR\vhasshServer\"\xd0\x02\n" +
+	"\fhassh_server\x18\xcb\x01 \x03(\rR\vhasshServer\x12!\n" +
+	"\fouter_src_ip\x18\xd2\x01 \x03(\rR\n" +
+	"outerSrcIp\x12!\n" +
+	"\fouter_dst_ip\x18\xd3\x01 \x03(\rR\n" +
+	"outerDstIp\x12\x1d\n" +
+	"\tethertype\x18\xd4\x01 \x03(\rR\tethertype\x12\x1b\n" +
+	"\bsampling\x18\xd5\x01 \x03(\rR\bsampling\x12*\n" +
+	"\x10aggregated_flows\x18\xd6\x01 \x03(\rR\x0faggregatedFlows\x12\x1a\n" +
+	"\bsrc_dscp\x18\xd7\x01 \x03(\rR\asrcDscp\x12\x1a\n" +
+	"\bdst_dscp\x18\xd8\x01 \x03(\rR\adstDscp\x12\x18\n" +
+	"\asrc_ecn\x18\xd9\x01 \x03(\rR\x06srcEcn\x12\x18\n" +
+	"\adst_ecn\x18\xda\x01 \x03(\rR\x06dstEcn\x12&\n" +
+	"\x0fsrc_size_bins_n\x18\xdb\x01 \x03(\rR\fsrcSizeBinsN\x12#\n" +
+	"\rsrc_size_bins\x18\xdc\x01 \x03(\rR\vsrcSizeBins\x12&\n" +
+	"\x0fdst_size_bins_n\x18\xdd\x01 \x03(\rR\fdstSizeBinsN\x12#\n" +
+	"\rdst_size_bins\x18\xde\x01 \x03(\rR\vdstSizeBins\x12!\n" +
+	"\fsrc_size_min\x18\xdf\x01 \x03(\rR\n" +
+	"srcSizeMin\x12!\n" +
+	"\fdst_size_min\x18\xe0\x01 \x03(\rR\n" +
+	"dstSizeMin\x12!\n" +
+	"\fsrc_size_max\x18\xe1\x01 \x03(\rR\n" +
+	"srcSizeMax\x12!\n" +
+	"\fdst_size_max\x18\xe2\x01 \x03(\rR\n" +
+	"dstSizeMax\x12!\n" +
+	"\fsrc_size_std\x18\xe3\x01 \x03(\x02R\n" +
+	"srcSizeStd\x12!\n" +
+	"\fdst_size_std\x18\xe4\x01 \x03(\x02R\n" +
+	"dstSizeStd\x12$\n" +
+	"\x0esrc_iat_min_us\x18\xe5\x01 \x03(\rR\vsrcIatMinUs\x12$\n" +
+	"\x0edst_iat_min_us\x18\xe6\x01 \x03(\rR\vdstIatMinUs\x12$\n" +
+	"\x0esrc_iat_max_us\x18\xe7\x01 \x03(\rR\vsrcIatMaxUs\x12$\n" +
+	"\x0edst_iat_max_us\x18\xe8\x01 \x03(\rR\vdstIatMaxUs\x12&\n" +
+	"\x0fsrc_iat_mean_us\x18\xe9\x01 \x03(\rR\fsrcIatMeanUs\x12&\n" +
+	"\x0fdst_iat_mean_us\x18\xea\x01 \x03(\rR\fdstIatMeanUs\x12$\n" +
+	"\x0esrc_iat_std_us\x18\xeb\x01 \x03(\rR\vsrcIatStdUs\x12$\n" +
+	"\x0edst_iat_std_us\x18\xec\x01 \x03(\rR\vdstIatStdUs\x12#\n" +
+	"\rfirst_sizes_n\x18\xed\x01 \x03(\rR\vfirstSizesN\x12 \n" +
+	"\vfirst_sizes\x18\xee\x01 \x03(\rR\n" +
+	"firstSizes\x12&\n" +
+	"\x0ffirst_gaps_us_n\x18\xef\x01 \x03(\rR\ffirstGapsUsN\x12#\n" +
+	"\rfirst_gaps_us\x18\xf0\x01 \x03(\rR\vfirstGapsUs\x12\x18\n" +
+	"\asrc_mss\x18\xf1\x01 \x03(\rR\x06srcMss\x12\x18\n" +
+	"\adst_mss\x18\xf2\x01 \x03(\rR\x06dstMss\x12)\n" +
+	"\x10src_zero_windows\x18\xf3\x01 \x03(\rR\x0esrcZeroWindows\x12)\n" +
+	"\x10dst_zero_windows\x18\xf4\x01 \x03(\rR\x0edstZeroWindows\x12 \n" +
+	"\vicmp_errors\x18\xf5\x01 \x03(\rR\n" +
+	"icmpErrors\x12\x1e\n" +
+	"\n" +
+	"icmp_error\x18\xf6\x01 \x03(\rR\ticmpError\x12#\n" +
+	"\ftransactions\x18\xf7\x01 \x03(\rR\ftransactions\x12-\n" +
+	"\x12transaction_min_us\x18\xf8\x01 \x03(\rR\x10transactionMinUs\x12/\n" +
+	"\x13transaction_mean_us\x18\xf9\x01 \x03(\rR\x11transactionMeanUs\x12-\n" +
+	"\x12transaction_max_us\x18\xfa\x01 \x03(\rR\x10transactionMaxUs\x12(\n" +
+	"\x0fpayload_entropy\x18\xfb\x01 \x03(\x02R\x0epayloadEntropy\x12,\n" +
+	"\x11payload_printable\x18\xfc\x01 \x03(\rR\x10payloadPrintable\x12\x19\n" +
+	"\aservice\x18\xfd\x01 \x03(\rR\aservice\x12\x15\n" +
+	"\x05risks\x18\xfe\x01 \x03(\x04R\x05risks\x12\x13\n" +
+	"\x04user\x18\xff\x01 \x03(\rR\x04user\x12\x17\n" +
+	"\x06domain\x18\x80\x02 \x03(\rR\x06domain\x12\x1a\n" +
+	"\bapp_host\x18\x81\x02 \x03(\rR\aappHost\x12 \n" +
+	"\vapp_version\x18\x82\x02 \x03(\rR\n" +
+	"appVersion\x12(\n" +
+	"\x0fclient_software\x18\x83\x02 \x03(\rR\x0eclientSoftware\x12(\n" +
+	"\x0fserver_software\x18\x84\x02 \x03(\rR\x0eserverSoftware\x12%\n" +
+	"\x0eapp_requests_n\x18\x85\x02 \x03(\rR\fappRequestsN\x12\"\n" +
+	"\fapp_requests\x18\x86\x02 \x03(\rR\vappRequests\x12'\n" +
+	"\x0fapp_responses_n\x18\x87\x02 \x03(\rR\rappResponsesN\x12$\n" +
+	"\rapp_responses\x18\x88\x02 \x03(\rR\fappResponses\x12\x1e\n" +
+	"\n" +
+	"app_errors\x18\x89\x02 \x03(\rR\tappErrors\x12)\n" +
+	"\x10tls_cert_subject\x18\x8a\x02 \x03(\rR\x0etlsCertSubject\x12'\n" +
+	"\x0ftls_cert_issuer\x18\x8b\x02 \x03(\rR\rtlsCertIssuer\x12'\n" +
+	"\x0ftls_cert_sha256\x18\x8c\x02 \x03(\rR\rtlsCertSha256\x12.\n" +
+	"\x13tls_cert_not_before\x18\x8d\x02 \x03(\x04R\x10tlsCertNotBefore\x12,\n" +
+	"\x12tls_cert_not_after\x18\x8e\x02 \x03(\x04R\x0ftlsCertNotAfter\x12(\n" +
+	"\x10tls_cert_names_n\x18\x8f\x02 \x03(\rR\rtlsCertNamesN\x12%\n" +
+	"\x0etls_cert_names\x18\x90\x02 \x03(\rR\ftlsCertNames\x12)\n" +
+	"\x10tls_handshake_us\x18\x91\x02 \x03(\rR\x0etlsHandshakeUs\x12.\n" +
+	"\x13http_latencies_us_n\x18\x92\x02 \x03(\rR\x10httpLatenciesUsN\x12+\n" +
+	"\x11http_latencies_us\x18\x93\x02 \x03(\rR\x0fhttpLatenciesUs\x12,\n" +
+	"\x12dns_latencies_us_n\x18\x94\x02 \x03(\rR\x0fdnsLatenciesUsN\x12)\n" +
+	"\x10dns_latencies_us\x18\x95\x02 \x03(\rR\x0ednsLatenciesUs\"\xd0\x02\n" +
 	"\fLedgerSecond\x12\x16\n" +
 	"\x06second\x18\x01 \x01(\x10R\x06second\x12!\n" +
 	"\fseen_packets\x18\x02 \x01(\x04R\vseenPackets\x12(\n" +

@@ -6,6 +6,8 @@ import (
 	"hash/crc32"
 	"os"
 	"time"
+
+	"github.com/tapwatch/tapwatch/proto/seal"
 )
 
 // ErrFull is returned by Append when neither MaxBytes nor the disk has room even after dropping all that may be dropped. The record is
@@ -27,12 +29,15 @@ type group struct {
 // never waits for Kafka. After an error other than ErrClosed the record is counted and will be declared by Dropped.
 func (s *Spool) Append(rec Record) error {
 	n := headerBytes + len(rec.Key) + len(rec.Value) + rangeBytes*len(rec.Declares)
+	if s.key != nil {
+		n += seal.Overhead
+	}
 	s.mu.Lock()
 	if s.closed {
 		s.mu.Unlock()
 		return ErrClosed
 	}
-	if n-headerBytes > MaxRecordBytes || int64(n) > s.cfg.MaxBytes/2 {
+	if n-headerBytes > MaxRecordBytes+seal.Overhead || int64(n) > s.cfg.MaxBytes/2 {
 		s.drop(rangeOf(rec.Meta, ReasonRejected))
 		s.save() // counted and logged there
 		s.mu.Unlock()
@@ -111,14 +116,7 @@ func (s *Spool) put(rec *Record) (g *group, leader bool, err error) {
 		keyLen: uint32(len(rec.Key)), valueLen: uint32(len(rec.Value)), declLen: uint32(rangeBytes * len(rec.Declares)),
 		meta: rec.Meta, sum: sum, previous: a.previous, appendedMs: time.Now().UnixMilli(),
 	}
-	b := append(s.buf[:0], make([]byte, headerBytes)...)
-	b = appendPayload(b, rec)
-	s.buf = b
-	if cap(b) > 2<<20 {
-		s.buf = nil
-	}
-	h.payloadCRC = crc32.Checksum(b[headerBytes:], castagnoli)
-	h.encode(b[:headerBytes])
+	b := s.encode(&h, rec)
 	if _, err := a.f.WriteAt(b, a.size); err != nil {
 		if err := a.f.Truncate(a.size); err != nil {
 			s.log.Warn("take back half a spool record", "error", err)
@@ -136,6 +134,32 @@ func (s *Spool) put(rec *Record) (g *group, leader bool, err error) {
 	a.written++
 	s.total += int64(len(b))
 	return g, leader, nil
+}
+
+// encode makes the bytes of a record, valid until the next call.
+func (s *Spool) encode(h *header, rec *Record) []byte {
+	b := append(s.buf[:0], make([]byte, headerBytes)...)
+	if s.key == nil {
+		b = appendPayload(b, rec)
+	} else {
+		plain := appendPayload(s.plain[:0], rec)
+		h.encrypted, h.keyTag = true, keyTag(s.key)
+		h.encode(b)
+		b = s.key.Seal(b, plain, placeOf(b))
+		s.plain = reusable(plain)
+	}
+	h.payloadCRC = crc32.Checksum(b[headerBytes:], castagnoli)
+	h.encode(b[:headerBytes])
+	s.buf = reusable(b)
+	return b
+}
+
+// reusable is b, unless that would hold on to much memory.
+func reusable(b []byte) []byte {
+	if cap(b) > 2<<20 {
+		return nil
+	}
+	return b
 }
 
 // commit syncs the group and whatever joins it until it is its turn.

@@ -58,7 +58,7 @@ func (s *Spool) dropSegment(g *segment) {
 }
 
 func (s *Spool) declareAll(data []byte, g *segment) {
-	entries, _ := scan(data, g.id, g.salt)
+	entries, _ := scan(data, g.segmentID, s.key)
 	d := missing(entries, s.saved.Accounted[g.id], &neighbour{})
 	s.damaged(&d)
 	runs := map[producer]*DropRange{}
@@ -67,8 +67,7 @@ func (s *Spool) declareAll(data []byte, g *segment) {
 		if !e.good || e.acked {
 			continue
 		}
-		body := data[e.off+headerBytes:]
-		for _, r := range decodeRanges(body[:e.declLen]) {
+		for _, r := range decodeRanges(e.declares) {
 			s.drops.giveBack(r)
 		}
 		p, r := producer{e.meta.Epoch, e.meta.Worker}, rangeOf(e.meta, ReasonSpoolFull)

@@ -289,8 +289,13 @@ func (s *Spool) reject(rec *Record, cause error) {
 	s.save() // counted and logged there
 	s.mu.Unlock()
 	dir := filepath.Join(s.cfg.Dir, "rejected")
-	name := filepath.Join(dir, fmt.Sprintf("%016x-%d-%d.batch", rec.Meta.Epoch, rec.Meta.Worker, rec.Meta.Seq))
-	kept, err := keep(dir, name, rec.Value)
+	name := fmt.Sprintf("%016x-%d-%d.batch", rec.Meta.Epoch, rec.Meta.Worker, rec.Meta.Seq)
+	value := rec.Value
+	if s.key != nil {
+		name += rejectedEncrypted
+		value = s.key.Seal(nil, value, rejectedPlace(name))
+	}
+	kept, err := keep(dir, filepath.Join(dir, name), value)
 	if err != nil {
 		s.log.Warn("keep rejected batch", "error", err)
 	}

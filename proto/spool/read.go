@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
-	"hash/crc32"
 	"slices"
 )
 
@@ -90,7 +89,7 @@ func (s *Spool) load(g *segment) error {
 		s.m.ioErrors.WithLabelValues("read").Inc()
 		return err
 	}
-	entries, _ := scan(data, g.id, g.salt)
+	entries, _ := scan(data, g.segmentID, s.key)
 	unsynced := g.written
 	for _, p := range []*group{s.syncing, s.group} {
 		if p != nil && p.seg == g {
@@ -128,11 +127,14 @@ func (s *Spool) fetch(g *segment, it item) (rec Record, good bool, err error) {
 		return rec, false, nil
 	}
 	h, ok := decodeHeader(b)
-	if !ok || h.segment != g.id || h.salt != g.salt || h.index != it.index || h.len() != len(b) ||
-		crc32.Checksum(b[headerBytes:], castagnoli) != h.payloadCRC {
+	if !ok || h.segmentID() != g.segmentID || h.index != it.index || h.len() != len(b) {
 		return rec, false, nil
 	}
-	return h.record(b[headerBytes:]), true, nil
+	payload, ok := h.open(nil, b, s.key)
+	if !ok {
+		return rec, false, nil
+	}
+	return h.record(payload), true, nil
 }
 
 // Ack takes a record out of the queue that Next returned. It is written in place and not synced: after a loss of power the record

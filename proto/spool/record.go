@@ -4,6 +4,8 @@ import (
 	"encoding/binary"
 	"errors"
 	"hash/crc32"
+
+	"github.com/tapwatch/tapwatch/proto/seal"
 )
 
 // Meta is the identity and the content of a batch, kept outside its bytes so that a batch which is dropped or damaged
@@ -42,6 +44,9 @@ const (
 	ackOffset   = headerBytes - 4
 	crcOffset   = headerBytes - 8
 
+	payloadCRCOffset = 84
+	flagEncrypted    = 1 // in octet 6
+
 	// maxSegmentBytes keeps the number of records of a segment below maxSegmentRecords.
 	maxSegmentBytes   = 128 << 20
 	maxSegmentRecords = 1 << 20
@@ -68,10 +73,20 @@ type header struct {
 	previous   uint32 // records in the segment before; 0 in the first segment of a run
 	appendedMs int64  // wall clock, Unix milliseconds
 	payloadCRC uint32
-	acked      bool // not covered by the CRC
+	encrypted  bool   // the payload is a box, and is that much longer
+	keyTag     uint32 // of the key it was sealed with; 0 when not encrypted
+	acked      bool   // not covered by the CRC
 }
 
-func (h *header) payloadLen() int { return int(h.keyLen) + int(h.valueLen) + int(h.declLen) }
+// payloadLen is the length of the payload on disk.
+func (h *header) payloadLen() int {
+	n := int(h.keyLen) + int(h.valueLen) + int(h.declLen)
+	if h.encrypted {
+		n += seal.Overhead
+	}
+	return n
+}
+
 func (h *header) len() int        { return headerBytes + h.payloadLen() }
 
 // ackWord marks a record as acknowledged. It depends on the header, so that damage does not look like one.
@@ -88,6 +103,9 @@ func (h *header) encode(b []byte) {
 	le := binary.LittleEndian
 	copy(b, magic)
 	b[4], b[5], b[6], b[7] = version, headerBytes, 0, 0
+	if h.encrypted {
+		b[6] = flagEncrypted
+	}
 	le.PutUint64(b[8:], h.segment)
 	le.PutUint64(b[16:], h.salt)
 	le.PutUint32(b[24:], h.index)
@@ -101,13 +119,14 @@ func (h *header) encode(b []byte) {
 	le.PutUint64(b[64:], h.meta.Packets)
 	le.PutUint64(b[72:], h.meta.FrameBytes)
 	le.PutUint32(b[80:], h.meta.Rows)
-	le.PutUint32(b[84:], h.payloadCRC)
+	le.PutUint32(b[payloadCRCOffset:], h.payloadCRC)
 	le.PutUint64(b[88:], h.sum.records)
 	le.PutUint64(b[96:], h.sum.rows)
 	le.PutUint64(b[104:], h.sum.packets)
 	le.PutUint64(b[112:], h.sum.frameBytes)
 	le.PutUint64(b[120:], uint64(h.appendedMs))
-	le.PutUint64(b[128:], uint64(h.previous))
+	le.PutUint32(b[128:], h.previous)
+	le.PutUint32(b[132:], h.keyTag)
 	crc := crc32.Checksum(b[:crcOffset], castagnoli)
 	le.PutUint32(b[crcOffset:], crc)
 	le.PutUint32(b[ackOffset:], 0)
@@ -133,13 +152,15 @@ func decodeHeader(b []byte) (h header, ok bool) {
 			Worker: le.Uint32(b[44:]), Epoch: le.Uint64(b[48:]), Seq: le.Uint64(b[56:]),
 			Packets: le.Uint64(b[64:]), FrameBytes: le.Uint64(b[72:]), Rows: le.Uint32(b[80:]),
 		},
-		payloadCRC: le.Uint32(b[84:]),
+		payloadCRC: le.Uint32(b[payloadCRCOffset:]),
 		sum:        sums{records: le.Uint64(b[88:]), rows: le.Uint64(b[96:]), packets: le.Uint64(b[104:]), frameBytes: le.Uint64(b[112:])},
 		appendedMs: int64(le.Uint64(b[120:])),
 		previous:   min(le.Uint32(b[128:]), maxSegmentRecords),
+		encrypted:  b[6]&flagEncrypted != 0,
+		keyTag:     le.Uint32(b[132:]),
 		acked:      le.Uint32(b[ackOffset:]) == ackWord(crc),
 	}
-	if h.keyLen > MaxRecordBytes || h.valueLen > MaxRecordBytes || h.declLen > MaxRecordBytes || h.payloadLen() > MaxRecordBytes {
+	if h.keyLen > MaxRecordBytes || h.valueLen > MaxRecordBytes || h.declLen > MaxRecordBytes || h.payloadLen() > MaxRecordBytes+seal.Overhead {
 		return h, false
 	}
 	return h, true
@@ -154,7 +175,7 @@ func appendPayload(b []byte, r *Record) []byte {
 	return append(b, r.Value...)
 }
 
-// record rebuilds the Record from its header and payload, whose CRC was checked; it keeps slices of payload.
+// record rebuilds the Record from its header and plain payload, as open returns it; it keeps slices of payload.
 func (h *header) record(payload []byte) Record {
 	d, k := int(h.declLen), int(h.declLen)+int(h.keyLen)
 	return Record{

@@ -34,7 +34,10 @@ func (s *Spool) recover() error {
 			before = neighbour{}
 			continue
 		}
-		entries, tail := scan(data, g.id, g.salt)
+		entries, tail := scan(data, g.segmentID, s.key)
+		if err := s.readable(g, entries); err != nil {
+			return err
+		}
 		d := missing(entries, kept[g.id], &before)
 		rest := data[len(data)-tail:]
 		if i == len(found)-1 && tail >= headerBytes && d.records == 0 && len(bytes.Trim(rest, "\x00")) > 0 {
@@ -114,22 +117,23 @@ func (s *Spool) list() ([]*segment, error) {
 		have[n.Name()] = true
 	}
 	for _, n := range names {
-		id, salt, ok := parseName(n.Name())
+		id, ok := parseName(n.Name())
 		if !ok && strings.HasPrefix(n.Name(), "seg-") {
+			s.nextID = max(s.nextID, id.id+1) // its number stays its own
 			s.log.Warn("spool has a segment this version does not know: it is left alone; the version that wrote it can send it", "segment", n.Name())
 		}
 		if !ok || !n.Type().IsRegular() {
 			continue
 		}
-		g := &segment{id: id, salt: salt, sealed: true}
-		if slices.Contains(s.saved.Dead, id) {
+		g := &segment{segmentID: id, sealed: true}
+		if slices.Contains(s.saved.Dead, g.id) {
 			if err := os.Remove(s.path(g)); err != nil {
 				return nil, fmt.Errorf("remove dropped spool segment: %w", err)
 			}
 			continue
 		}
 		if h, foreign := s.foreign(g); foreign {
-			name := segmentName(h.segment, h.salt)
+			name := h.segmentID().name()
 			if have[name] || slices.Contains(s.saved.Dead, h.segment) {
 				s.log.Warn("spool segment is a copy of another: removed", "segment", n.Name(), "of", name)
 				s.m.duplicates.Inc()
@@ -141,7 +145,7 @@ func (s *Spool) list() ([]*segment, error) {
 				return nil, fmt.Errorf("rename spool segment: %w", err)
 			}
 			have[name] = true
-			g.id, g.salt = h.segment, h.salt
+			g.segmentID = h.segmentID()
 		}
 		out = append(out, g)
 		s.nextID = max(s.nextID, g.id+1)
@@ -160,14 +164,14 @@ func (s *Spool) foreign(g *segment) (h header, ok bool) {
 	defer f.Close()
 	var first [headerBytes]byte
 	f.ReadAt(first[:], 0) // too short or unreadable: no header
-	if h, ok = decodeHeader(first[:]); ok && h.segment == g.id && h.salt == g.salt {
+	if h, ok = decodeHeader(first[:]); ok && h.segmentID() == g.segmentID {
 		return h, false
 	}
 	data, err := readAll(f)
 	if err != nil {
 		return h, false
 	}
-	if own, _ := scan(data, g.id, g.salt); len(own) > 0 {
+	if own, _ := scan(data, g.segmentID, s.key); len(own) > 0 {
 		return h, false
 	}
 	for pos := 0; ; pos++ {

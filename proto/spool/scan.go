@@ -3,27 +3,30 @@ package spool
 import (
 	"bytes"
 	"cmp"
-	"hash/crc32"
 	"slices"
+
+	"github.com/tapwatch/tapwatch/proto/seal"
 )
 
 // entry is one record found in a segment.
 type entry struct {
 	header
-	off  int64 // of the header in the segment
-	good bool  // payload matches its CRC
+	off      int64  // of the header in the segment
+	good     bool   // the payload is what was written
+	declares []byte // the declarations in it, when good
 }
 
-// scan finds the records of segment (id, salt) in data, the whole file, in the order of their index. After damage it looks for
+// scan finds the records of segment g in data, the whole file, in the order of their index. After damage it looks for
 // the next header that is vouched for by its CRC, id and salt; so one hit loses one record. A header whose
 // payload is damaged is returned with good = false. tail is the number of bytes behind the last header that
-// belong to no record: a write that a crash cut short.
-func scan(data []byte, id, salt uint64) (found []entry, tail int) {
+// belong to no record: a write that a crash cut short. Without the right key, no encrypted record is good.
+func scan(data []byte, g segmentID, key *seal.Key) (found []entry, tail int) {
+	var plain []byte
 	at := map[uint32]int{}
 	pos, end := 0, 0
 	for pos+headerBytes <= len(data) {
 		h, ok := decodeHeader(data[pos:])
-		if !ok || h.segment != id || h.salt != salt || h.index >= maxSegmentRecords {
+		if !ok || h.segmentID() != g || h.index >= maxSegmentRecords {
 			pos++
 			next := bytes.Index(data[pos:], []byte(magic))
 			if next < 0 {
@@ -39,7 +42,15 @@ func scan(data []byte, id, salt uint64) (found []entry, tail int) {
 			continue
 		}
 		stop := pos + h.len()
-		e.good = stop <= len(data) && crc32.Checksum(data[pos+headerBytes:stop], castagnoli) == h.payloadCRC
+		if stop <= len(data) {
+			var payload []byte
+			if payload, e.good = h.open(plain[:0], data[pos:stop], key); e.good {
+				e.declares = payload[:h.declLen]
+			}
+			if h.encrypted && e.good {
+				plain, e.declares = payload, bytes.Clone(e.declares)
+			}
+		}
 		if seen {
 			e.acked = e.acked || found[old].acked
 			found[old] = e

@@ -20,7 +20,7 @@ type item struct {
 
 // segment is one file of records. All fields are guarded by Spool.mu.
 type segment struct {
-	id, salt uint64
+	segmentID
 	size     int64
 	written  uint32 // records written, and index of the next one
 	previous uint32 // records of the segment before, of this run
@@ -36,19 +36,32 @@ type segment struct {
 	f *os.File // nil: closed
 }
 
-func segmentName(id, salt uint64) string { return fmt.Sprintf("seg-%016x-%016x.tws", id, salt) }
+// segmentID is what makes a segment, its file name, and every header in it.
+type segmentID struct {
+	id, salt  uint64
+	encrypted bool
+}
 
-// parseName is the reverse of segmentName.
-func parseName(name string) (id, salt uint64, ok bool) {
-	if n, err := fmt.Sscanf(name, "seg-%016x-%016x.tws", &id, &salt); n != 2 || err != nil {
-		return 0, 0, false
+// name is that of the file.
+func (g segmentID) name() string {
+	format := "tws"
+	if g.encrypted {
+		format = "twe"
 	}
-	return id, salt, segmentName(id, salt) == name
+	return fmt.Sprintf("seg-%016x-%016x.%s", g.id, g.salt, format)
 }
 
-func (s *Spool) path(g *segment) string {
-	return filepath.Join(s.cfg.Dir, segmentName(g.id, g.salt))
+// parseName is the reverse of name.
+func parseName(name string) (g segmentID, ok bool) {
+	var format string
+	if n, err := fmt.Sscanf(name, "seg-%016x-%016x.%s", &g.id, &g.salt, &format); n != 3 || err != nil {
+		return g, false
+	}
+	g.encrypted = format == "twe"
+	return g, g.name() == name
 }
+
+func (s *Spool) path(g *segment) string { return filepath.Join(s.cfg.Dir, g.name()) }
 
 func random64() uint64 {
 	var b [8]byte
@@ -62,7 +75,7 @@ func random64() uint64 {
 
 // createSegment makes the next segment the active one: file, then directory on disk.
 func (s *Spool) createSegment() error {
-	g := &segment{id: s.nextID, salt: random64(), loaded: true}
+	g := &segment{segmentID: segmentID{s.nextID, random64(), s.key != nil}, loaded: true}
 	f, err := os.OpenFile(s.path(g), os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return fmt.Errorf("create spool segment: %w", err)

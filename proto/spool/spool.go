@@ -9,6 +9,8 @@ import (
 	"sync"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/tapwatch/tapwatch/proto/seal"
 )
 
 // Config of a Spool. DefaultConfig has the values that zero fields of sizes take.
@@ -17,6 +19,11 @@ type Config struct {
 	MaxBytes     int64  // all segments together, acknowledged records in them included; 0: 1 GiB
 	SegmentBytes int64  // one file, which is also what is dropped at once; 0: 16 MiB; at most an eighth of MaxBytes and of the disk
 	Sync         bool   // Append waits for the device. Without, a loss of power (not a crash) may lose accepted records
+
+	// Key encrypts what is appended; nil: the key in KeyFile (see seal.ReadFile), and with that empty too nothing is encrypted.
+	// Records that were there before are read either way; but encrypted ones that still wait need the key they were written with.
+	Key     *seal.Key
+	KeyFile string
 }
 
 // DefaultConfig is durable and takes at most 1 GiB. Dir has to be set.
@@ -35,6 +42,7 @@ type Spool struct {
 	cfg Config
 	log *slog.Logger
 	m   *metrics
+	key *seal.Key // nil: what is appended is not encrypted
 
 	dir, lock *os.File
 	state     *stateFile
@@ -57,11 +65,12 @@ type Spool struct {
 	saved       saved
 	group       *group // being filled
 	syncing     *group // being synced by its leader
-	buf         []byte
+	buf, plain  []byte // of encode
 }
 
 // Open recovers the queue in cfg.Dir. Damaged data never makes it fail: only the records that were hit are lost, counted and left to
-// Dropped. It fails when the directory cannot be used, or is used by another process. reg may be nil.
+// Dropped. It fails when the directory cannot be used, or is used by another process, and with ErrWrongKey when records wait in
+// it that the key of cfg does not open; the directory is as it was then. reg may be nil.
 func Open(cfg Config, log *slog.Logger, reg prometheus.Registerer) (*Spool, error) {
 	if cfg.Dir == "" {
 		return nil, errors.New("open spool: no directory is configured")
@@ -76,7 +85,11 @@ func Open(cfg Config, log *slog.Logger, reg prometheus.Registerer) (*Spool, erro
 		cfg.SegmentBytes = DefaultConfig().SegmentBytes
 	}
 	cfg.SegmentBytes = min(cfg.SegmentBytes, cfg.MaxBytes/8, maxSegmentBytes)
-	s := &Spool{cfg: cfg, log: log, notify: make(chan struct{}, 1), sums: map[producer]sums{}, nextID: 1}
+	key, err := cfg.key()
+	if err != nil {
+		return nil, err
+	}
+	s := &Spool{cfg: cfg, log: log, key: key, notify: make(chan struct{}, 1), sums: map[producer]sums{}, nextID: 1}
 	if err := s.open(); err != nil {
 		s.closeFiles()
 		return nil, err

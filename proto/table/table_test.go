@@ -126,3 +126,25 @@ func TestCommunityIDAlias(t *testing.T) {
 		}
 	}
 }
+
+// The names that SQL gives to risks are those of the record.
+func TestRiskNames(t *testing.T) {
+	conn := localtest.Database(t, "risks")
+	ctx := context.Background()
+	if err := table.Migrate(ctx, conn); err != nil {
+		t.Fatal(err)
+	}
+	for bit := 1; bit < 58; bit++ {
+		risk := flow.Risk(1)<<bit | flow.RiskNumericIPHost
+		if err := conn.Exec(ctx, "INSERT INTO flows (start, received, seq, risks) VALUES (now(), now(), ?, ?)", bit, uint64(risk)); err != nil {
+			t.Fatal(err)
+		}
+		var got []string
+		if err := conn.QueryRow(ctx, "SELECT arrayFilter(x -> x != '', risk_names) FROM flows WHERE seq = ?", bit).Scan(&got); err != nil {
+			t.Fatal(err)
+		}
+		if want := risk.Names(); !slices.Equal(got, want) {
+			t.Errorf("bit %d (-table +record)\n-%q\n+%q", bit, got, want)
+		}
+	}
+}
