@@ -1,0 +1,74 @@
+package capture_test
+
+import (
+	"bufio"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/tapwatch/tapwatch/probe/capture"
+	"github.com/tapwatch/tapwatch/probe/decode"
+	"github.com/tapwatch/tapwatch/proto/flow"
+)
+
+// TestFlowHashIsOfTheFlow: on all recorded captures the hash is a function of
+// the two addresses of the flow that the decoder finds, so that no flow is cut
+// in two.
+func TestFlowHashIsOfTheFlow(t *testing.T) {
+	const dir = "../../../shared/captures"
+	list, err := os.Open(filepath.Join(dir, "captures.tsv"))
+	if err != nil {
+		t.Skipf("the captures of ../shared are missing: %v", err)
+	}
+	defer list.Close()
+	var packets, wrong, files int
+	for sc := bufio.NewScanner(list); sc.Scan(); {
+		path, _, _ := strings.Cut(sc.Text(), "\t")
+		if path == "path" {
+			continue
+		}
+		src, err := capture.OpenFile(filepath.Join(dir, path), capture.FileOptions{})
+		if err != nil {
+			continue // other tests look at files that cannot be read
+		}
+		files++
+		n, bad := agreement(t, path, src)
+		src.Close()
+		packets, wrong = packets+n, wrong+bad
+	}
+	t.Logf("%d captures, %d packets, %d of them with the hash of another pair", files, packets, wrong)
+	if files < 100 || wrong*10000 > packets {
+		t.Errorf("%d of %d packets have the hash of another pair (want at most 0.01 %%)", wrong, packets)
+	}
+}
+
+func agreement(t *testing.T, path string, src capture.Source) (packets, wrong int) {
+	type pair struct{ a, b flow.Addr }
+	var (
+		f    capture.Frame
+		p    decode.Packet
+		dec  = decode.New(decode.DefaultConfig())
+		hash = make(map[pair]uint32)
+	)
+	const most = 20000 // of one capture
+	for packets < most && src.Next(&f) == nil {
+		if dec.Decode(&f, &p) != decode.OK {
+			continue
+		}
+		packets++
+		k := pair{p.Src, p.Dst}
+		if string(k.a[:]) > string(k.b[:]) {
+			k.a, k.b = k.b, k.a
+		}
+		h := capture.FlowHash(f.LinkType, f.Data)
+		if was, ok := hash[k]; !ok {
+			hash[k] = h
+		} else if was != h {
+			if wrong++; wrong == 1 {
+				t.Logf("%s, packet %d, %v and %v, protocol %d, tunnel %v: %08x, and %08x before", path, packets, p.Src, p.Dst, p.Protocol, p.Tunnel, h, was)
+			}
+		}
+	}
+	return packets, wrong
+}
