@@ -17,6 +17,8 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	dto "github.com/prometheus/client_model/go"
+
+	"github.com/tapwatch/tapwatch/proto/seal"
 )
 
 // TestMain is also the child of the crash tests: it appends and acknowledges until it is killed, and says what it was promised.
@@ -30,7 +32,8 @@ func TestMain(m *testing.M) {
 
 func child(dir string) {
 	limit, _ := strconv.Atoi(os.Getenv("SPOOL_TEST_RECORDS"))
-	s, err := Open(Config{Dir: dir, MaxBytes: 64 << 20, SegmentBytes: minSegmentBytes, Sync: os.Getenv("SPOOL_TEST_SYNC") != ""}, nil, nil)
+	s, err := Open(Config{Dir: dir, MaxBytes: 64 << 20, SegmentBytes: minSegmentBytes, Sync: os.Getenv("SPOOL_TEST_SYNC") != "",
+		KeyFile: os.Getenv("SPOOL_TEST_KEY")}, nil, nil)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
@@ -58,6 +61,17 @@ func child(dir string) {
 
 func TestKill(t *testing.T) {
 	t.Parallel()
+	inBothModes(t, func(t *testing.T, key *seal.Key) {
+		t.Parallel()
+		testKill(t, key)
+	})
+}
+
+func testKill(t *testing.T, key *seal.Key) {
+	keyFile := ""
+	if key != nil {
+		keyFile = writeKey(t, t.TempDir(), testSecret)
+	}
 	rounds := 50
 	if testing.Short() {
 		rounds = 10
@@ -67,7 +81,7 @@ func TestKill(t *testing.T) {
 	total, torn := 0, 0
 	for range rounds {
 		cmd := exec.Command(os.Args[0])
-		cmd.Env = append(os.Environ(), "SPOOL_TEST_CHILD="+dir)
+		cmd.Env = append(os.Environ(), "SPOOL_TEST_CHILD="+dir, "SPOOL_TEST_KEY="+keyFile)
 		out, err := cmd.StdoutPipe()
 		if err != nil {
 			t.Fatal(err)
@@ -96,7 +110,7 @@ func TestKill(t *testing.T) {
 		}
 	}
 	reg := prometheus.NewRegistry()
-	s, err := Open(Config{Dir: dir, MaxBytes: 64 << 20, SegmentBytes: minSegmentBytes}, nil, reg)
+	s, err := Open(Config{Dir: dir, MaxBytes: 64 << 20, SegmentBytes: minSegmentBytes, Key: key}, nil, reg)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -7,15 +7,24 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+
+	"github.com/tapwatch/tapwatch/proto/seal"
 )
 
 // TestDamage hits a spool at random positions in the ways a disk does. Open must succeed, what comes out must be what went in, no
 // record may be lost that was not hit, and every lost one must be declared: by name or, where its name went with it, by number.
 func TestDamage(t *testing.T) {
 	t.Parallel()
+	inBothModes(t, func(t *testing.T, key *seal.Key) {
+		t.Parallel()
+		testDamage(t, key)
+	})
+}
+
+func testDamage(t *testing.T, key *seal.Key) {
 	const records = 120
 	origin := t.TempDir()
-	cfg := Config{Dir: origin, MaxBytes: 8 << 20, SegmentBytes: minSegmentBytes}
+	cfg := Config{Dir: origin, MaxBytes: 8 << 20, SegmentBytes: minSegmentBytes, Key: key}
 	s := mustOpen(t, cfg)
 	epoch := s.Epoch()
 	metas := map[Meta]bool{}
@@ -47,8 +56,8 @@ func TestDamage(t *testing.T) {
 			t.Fatal(err)
 		}
 		content[i] = b
-		id, salt, _ := parseName(filepath.Base(f))
-		found, tail := scan(b, id, salt)
+		id, _ := parseName(filepath.Base(f))
+		found, tail := scan(b, id, key)
 		if tail != 0 {
 			t.Fatalf("%d bytes at the end of a whole segment", tail)
 		}
@@ -101,7 +110,7 @@ func TestDamage(t *testing.T) {
 			clear(b[at:to])
 		case "duplicate":
 			to = at
-			name = filepath.Join(dir, segmentName(uint64(100+rnd.IntN(5)), rnd.Uint64()))
+			name = filepath.Join(dir, segmentID{uint64(100 + rnd.IntN(5)), rnd.Uint64(), key != nil}.name())
 		case "cut out":
 			to = min(at+rnd.IntN(2000), len(b))
 			b = append(b[:at:at], b[to:]...)
@@ -201,9 +210,11 @@ func resetState(t *testing.T, dir string, state []byte) {
 	}
 }
 
-func TestDamageWhileRunning(t *testing.T) {
+func TestDamageWhileRunning(t *testing.T) { inBothModes(t, testDamageWhileRunning) }
+
+func testDamageWhileRunning(t *testing.T, key *seal.Key) {
 	dir := t.TempDir()
-	s := mustOpen(t, Config{Dir: dir, MaxBytes: 8 << 20})
+	s := mustOpen(t, Config{Dir: dir, MaxBytes: 8 << 20, Key: key})
 	defer s.Close()
 	for seq := range uint64(20) {
 		mustAppend(t, s, testRecord(1, 0, seq))
@@ -213,8 +224,8 @@ func TestDamageWhileRunning(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	id, salt, _ := parseName(filepath.Base(file))
-	found, _ := scan(b, id, salt)
+	id, _ := parseName(filepath.Base(file))
+	found, _ := scan(b, id, key)
 	for _, i := range []int{4, 11} {
 		b[found[i].off+headerBytes+3] ^= 4
 	}
@@ -295,13 +306,13 @@ func FuzzSegment(f *testing.F) {
 	s.Close()
 	file := segmentFiles(f, dir)[0]
 	b, _ := os.ReadFile(file)
-	id, salt, _ := parseName(filepath.Base(file))
+	id, _ := parseName(filepath.Base(file))
 	b2 := bytes.ReplaceAll(b, nil, nil)
 	for _, old := range [][]byte{b, b2[:len(b)/2], b2[len(b)/3:], append(bytes.Clone(b), b...), nil} {
-		f.Add(old, id, salt)
+		f.Add(old, id.id, id.salt)
 	}
 	f.Fuzz(func(t *testing.T, data []byte, id, salt uint64) {
-		found, tail := scan(data, id, salt)
+		found, tail := scan(data, segmentID{id: id, salt: salt}, nil)
 		if tail < 0 || tail > len(data) {
 			t.Fatalf("tail %d of %d bytes", tail, len(data))
 		}

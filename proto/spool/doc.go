@@ -9,13 +9,22 @@
 //
 // # On disk
 //
-// A directory holds `lock`, `state`, `seg-<id>-<salt>.tws` and `rejected/`. A segment is a run of records, each a
+// A directory holds `lock`, `state`, `seg-<id>-<salt>.tws` (or .twe) and `rejected/`. A segment is a run of records, each a
 // header of fixed size with its own CRC, then the payload. Identity, totals and running sums stand in the header, so
 // a damaged payload is still declared exactly, and a damaged header can be told from its neighbours. The word after
 // the header CRC is the acknowledgement, written in place: so a full disk never prevents it. Nothing is ever
 // appended to a segment of an earlier run. The extension names the format: a later one takes another, so that an older
 // release leaves alone what it cannot read. `state` has two slots of fixed size, allocated at the start and written in
 // turn: drops can be recorded on a full disk.
+//
+// # Encryption
+//
+// With a key, the payload of a record (message key, batch, declarations) is encrypted and tied to its whole header by
+// package seal, and the segment ends in .twe; batches in rejected/ are encrypted too. Headers stay readable: segment and
+// record number, partition, lengths, time, identity and totals of the batch, and four octets that tell keys apart. So
+// damage is declared as exactly as without, one hit loses one record, and a wrong key is an error of Open instead of
+// damage. Plain segments from before are sent as they are. Nobody who can only write to the directory can alter an
+// encrypted record or let one stand for another; taking records away, or adding plain ones, is not prevented.
 //
 // # What a crash may do
 //

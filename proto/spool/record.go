@@ -87,7 +87,7 @@ func (h *header) payloadLen() int {
 	return n
 }
 
-func (h *header) len() int        { return headerBytes + h.payloadLen() }
+func (h *header) len() int { return headerBytes + h.payloadLen() }
 
 // ackWord marks a record as acknowledged. It depends on the header, so that damage does not look like one.
 func ackWord(headerCRC uint32) uint32 {

@@ -70,7 +70,7 @@ type Spool struct {
 
 // Open recovers the queue in cfg.Dir. Damaged data never makes it fail: only the records that were hit are lost, counted and left to
 // Dropped. It fails when the directory cannot be used, or is used by another process, and with ErrWrongKey when records wait in
-// it that the key of cfg does not open; the directory is as it was then. reg may be nil.
+// it that the key of cfg does not open; they stay where they are then. reg may be nil.
 func Open(cfg Config, log *slog.Logger, reg prometheus.Registerer) (*Spool, error) {
 	if cfg.Dir == "" {
 		return nil, errors.New("open spool: no directory is configured")

@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/tapwatch/tapwatch/proto/seal"
 )
 
 // testRecord is a record whose content follows from its identity, so that an altered byte shows.
@@ -78,8 +80,10 @@ func take(t testing.TB, s *Spool, ack bool) (got []Meta) {
 	}
 }
 
-func TestOrderOverRestarts(t *testing.T) {
-	cfg := Config{Dir: t.TempDir(), MaxBytes: 8 << 20, SegmentBytes: minSegmentBytes}
+func TestOrderOverRestarts(t *testing.T) { inBothModes(t, testOrderOverRestarts) }
+
+func testOrderOverRestarts(t *testing.T, key *seal.Key) {
+	cfg := Config{Dir: t.TempDir(), MaxBytes: 8 << 20, SegmentBytes: minSegmentBytes, Key: key}
 	var want []Meta
 	for range 4 {
 		s := mustOpen(t, cfg)
@@ -216,8 +220,10 @@ func (a *account) add(ranges []DropRange) {
 	}
 }
 
-func TestFullDropsTheOldestExactly(t *testing.T) {
-	cfg := Config{Dir: t.TempDir(), MaxBytes: 512 << 10, SegmentBytes: minSegmentBytes}
+func TestFullDropsTheOldestExactly(t *testing.T) { inBothModes(t, testFullDropsTheOldestExactly) }
+
+func testFullDropsTheOldestExactly(t *testing.T, key *seal.Key) {
+	cfg := Config{Dir: t.TempDir(), MaxBytes: 512 << 10, SegmentBytes: minSegmentBytes, Key: key}
 	s := mustOpen(t, cfg)
 	epoch := s.Epoch()
 	var all account
@@ -383,7 +389,7 @@ func TestMetricsMove(t *testing.T) {
 // segmentFiles are the paths of the segments, oldest first.
 func segmentFiles(t testing.TB, dir string) []string {
 	t.Helper()
-	names, err := filepath.Glob(filepath.Join(dir, "seg-*.tws"))
+	names, err := filepath.Glob(filepath.Join(dir, "seg-*.tw?"))
 	if err != nil {
 		t.Fatal(err)
 	}
