@@ -50,6 +50,32 @@ func (x *dnsState) forgetPlaces() {
 	x.waiting = 0
 }
 
+// DNS and its family share the format; the port says which of them it is.
+func dnsProtocol() protocol {
+	return dnsFamily("dns", func(b []byte, h *hint) bool { return looksDNS(b, !h.onPort) }, 53)
+}
+
+func mdnsProtocol() protocol  { return dnsFamily("mdns", looksOnPort, 5353) }
+func llmnrProtocol() protocol { return dnsFamily("llmnr", looksOnPort, 5355) }
+func nbnsProtocol() protocol  { return dnsFamily("nbns", looksOnPort, 137) }
+
+func dnsFamily(app string, looks func([]byte, *hint) bool, port uint16) protocol {
+	p := protocol{app: app, kind: kindDNS, udp: []uint16{port}, datagram: looks, message: (*Inspector).dnsDatagram}
+	if app == "dns" {
+		p.tcp, p.stream, p.parse, p.resume = p.udp, func(b []byte, _ *hint) verdict { return looksDNSStream(b) }, (*Inspector).dnsStream, looksDNSStream
+	}
+	return p
+}
+
+func looksOnPort(b []byte, h *hint) bool { return h.onPort && looksDNS(b, false) }
+
+func (in *Inspector) dnsDatagram(st *State, _ side, b []byte, rec *flow.Record, now int64) {
+	// The first piece of a fragmented message breaks off; that is not its fault.
+	if !in.dnsMessage(st, b, rec, now) && !st.fragment {
+		in.stats.Malformed++
+	}
+}
+
 // looksDNS recognises a message. Anywhere, on a port that says nothing, it must
 // be an ordinary query or response with one question.
 func looksDNS(b []byte, anywhere bool) bool {

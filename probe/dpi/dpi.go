@@ -46,6 +46,10 @@ type Stats struct {
 // Inspector inspects the flows of one worker. It has no locks: one goroutine
 // owns it, together with every State it handed out.
 type Inspector struct {
+	protocols          []protocol
+	tcpPorts, udpPorts portNames
+	hint               hint
+
 	pool    bufferPool
 	strings interner
 	stats   Stats
@@ -69,7 +73,9 @@ func NewInspector(cfg Config) *Inspector {
 	if cfg.InternStrings <= 0 {
 		cfg.InternStrings = def.InternStrings
 	}
-	in := &Inspector{done: State{finished: true}}
+	in := &Inspector{done: State{finished: true}, protocols: protocols()}
+	in.tcpPorts = byPort(in.protocols, func(p *protocol) []uint16 { return p.tcp })
+	in.udpPorts = byPort(in.protocols, func(p *protocol) []uint16 { return p.udp })
 	in.pool.limit = cfg.BufferBytes
 	in.strings.limit = cfg.InternStrings / 2
 	return in
@@ -107,7 +113,7 @@ func (in *Inspector) Inspect(st *State, p *decode.Packet, fromSrc bool, rec *flo
 	if st.swap {
 		exchangeSides(st, rec)
 	}
-	st.port, st.proto = serverPort(rec), p.Protocol
+	st.port, st.transport = serverPort(rec), p.Protocol
 	d := sideSrc
 	if !fromSrc {
 		d = sideDst
@@ -199,6 +205,8 @@ func (in *Inspector) Segment(st *State, rec *flow.Record) {
 	rec.HTTPRequests, rec.HTTPStatuses = rec.HTTPRequests[:0], rec.HTTPStatuses[:0]
 	rec.DNSNames, rec.DNSQTypes, rec.DNSRcodes = rec.DNSNames[:0], rec.DNSQTypes[:0], rec.DNSRcodes[:0]
 	rec.DNSAnswers, rec.DNSLatency = rec.DNSAnswers[:0], 0
+	rec.HTTPLatencies, rec.DNSLatencies = rec.HTTPLatencies[:0], rec.DNSLatencies[:0]
+	rec.AppRequests, rec.AppResponses, rec.AppErrors = rec.AppRequests[:0], rec.AppResponses[:0], 0
 	rec.Cut &^= flow.CutList
 	if st != nil && st.dns != nil {
 		st.dns.forgetPlaces()
@@ -220,23 +228,18 @@ func listsFull(st *State, rec *flow.Record) bool {
 	case len(rec.HTTPRequests) > 0 || len(rec.HTTPStatuses) > 0:
 		return len(rec.HTTPRequests) >= flow.MaxList || len(rec.HTTPStatuses) >= flow.MaxList ||
 			len(rec.HTTPRequests) >= softList && len(rec.HTTPStatuses) >= len(rec.HTTPRequests)
+	case len(rec.AppRequests) > 0 || len(rec.AppResponses) > 0:
+		return len(rec.AppRequests) >= flow.MaxList || len(rec.AppResponses) >= flow.MaxList ||
+			len(rec.AppRequests) >= softList && len(rec.AppResponses) >= len(rec.AppRequests)
 	}
 	return false
-}
-
-func (in *Inspector) recognised(st *State, k kind, rec *flow.Record, app string, source flow.AppSource) {
-	st.kind = k
-	if rec.App == "" || rec.AppSource != flow.AppDPI {
-		rec.App, rec.AppSource = app, source
-	}
-	in.stats.Recognised++
 }
 
 // giveUp ends the search: the port says what it can.
 func (in *Inspector) giveUp(st *State, rec *flow.Record) {
 	if rec.App == "" && st.seen {
 		in.stats.Unknown++
-		rec.App, rec.AppSource = portApp(st.proto, st.port), flow.AppPort
+		rec.App, rec.AppSource = in.portApp(st.transport, st.port), flow.AppPort
 		if rec.App == "" {
 			rec.App, rec.AppSource = "unknown", flow.AppNone
 		}

@@ -123,7 +123,7 @@ func FuzzQUIC(f *testing.F) {
 		in, rec := NewInspector(Config{}), flow.Record{}
 		st := in.newState()
 		looksQUIC(datagram)
-		in.quicDatagram(st, sideSrc, datagram, &rec)
+		in.quicDatagram(st, sideSrc, datagram, &rec, 0)
 		if st.half[0].dead {
 			return
 		}

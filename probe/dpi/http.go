@@ -42,6 +42,11 @@ const (
 	maxMethod    = 24
 )
 
+func httpProtocol() protocol {
+	return protocol{app: "http", kind: kindHTTP, tcp: []uint16{80, 81, 591, 3128, 8000, 8008, 8080, 8081, 8088, 8888},
+		stream: func(b []byte, _ *hint) verdict { return looksHTTP(b) }, parse: (*Inspector).httpStream, resume: looksHTTP}
+}
+
 // looksHTTP recognises the first line of a request or a response.
 func looksHTTP(b []byte) verdict {
 	const response = "HTTP/1."
@@ -110,18 +115,8 @@ func knownMethod(b []byte) bool {
 	return false
 }
 
-// looksHTTP2 recognises the client's preface (RFC 9113, section 3.4). Nothing
-// is read from HTTP/2 itself.
-func looksHTTP2(b []byte) verdict {
-	const preface = "PRI * HTTP/2.0\r\n\r\nSM"
-	if len(b) >= len(preface) && string(b[:len(preface)]) == preface {
-		return yes
-	}
-	return no
-}
-
 // httpStream parses headers and steps over bodies without looking at them.
-func (in *Inspector) httpStream(st *State, d side, b []byte, rec *flow.Record) int {
+func (in *Inspector) httpStream(st *State, d side, b []byte, rec *flow.Record, _ int64) int {
 	if st.http == nil {
 		st.http = in.newHTTP()
 	}

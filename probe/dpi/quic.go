@@ -125,6 +125,11 @@ func (r *reader) varint() uint64 {
 	return v
 }
 
+func quicProtocol() protocol {
+	return protocol{app: "quic", kind: kindQUIC, udp: []uint16{80, 443, 784, 853, 8443},
+		datagram: func(b []byte, _ *hint) bool { return looksQUIC(b) }, message: (*Inspector).quicDatagram}
+}
+
 // looksQUIC recognises a long header of a known version, or of Google's QUIC.
 func looksQUIC(b []byte) bool {
 	if len(b) < 13 {
@@ -148,7 +153,7 @@ func googleVersion(v uint32) bool {
 
 // quicDatagram opens the Initial packets of a datagram and gathers their CRYPTO
 // frames until both hellos are read.
-func (in *Inspector) quicDatagram(st *State, d side, b []byte, rec *flow.Record) {
+func (in *Inspector) quicDatagram(st *State, d side, b []byte, rec *flow.Record, _ int64) {
 	if rec.QUICVersion == 0 && len(b) >= 13 {
 		for _, at := range [2]int{1, 9} {
 			if v := binary.BigEndian.Uint32(b[at:]); googleVersion(v) {

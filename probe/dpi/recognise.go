@@ -15,64 +15,126 @@ const (
 
 // recognise looks for the protocol of a TCP stream in the octets that begin
 // it, or that begin a packet of a connection met in its middle, and hands the
-// flow to that parser. One line per protocol.
+// flow to that parser.
 func (in *Inspector) recognise(st *State, d side, b []byte, rec *flow.Record) verdict {
-	open := no
-	for _, c := range [...]struct {
-		is   func([]byte) verdict
-		kind kind
-		app  string
-	}{
-		{looksTLS, kindTLS, "tls"},
-		{looksHTTP, kindHTTP, "http"},
-		{looksSSH, kindSSH, "ssh"},
-		{looksDNSStream, kindDNS, "dns"},
-	} {
-		switch c.is(b) {
+	p, v := in.streamProtocol(st, d, b, rec)
+	if v == yes {
+		in.recognised(st, p, rec)
+		in.forgetStranger(st, d.other(), rec)
+	}
+	return v
+}
+
+// streamProtocol is the same question without consequences.
+func (in *Inspector) streamProtocol(st *State, d side, b []byte, rec *flow.Record) (*protocol, verdict) {
+	h := in.newHint(d, rec)
+	if s := &st.half[d.other()]; s.n > 0 {
+		h.other = s.buf[s.off : s.off+s.n]
+	}
+	best := no
+	for i := range in.protocols {
+		p := &in.protocols[i]
+		if p.stream == nil {
+			continue
+		}
+		h.onPort = h.on(p.tcp)
+		switch p.stream(b, h) {
 		case yes:
-			in.recognised(st, c.kind, rec, c.app, flow.AppDPI)
-			in.forgetStranger(&st.half[d.other()])
-			return yes
+			return p, yes
 		case undecided:
-			open = undecided
+			best = undecided
 		}
 	}
-	if looksHTTP2(b) == yes {
-		in.recognised(st, kindNone, rec, "http2", flow.AppDPI)
-		st.finished = true
-		return yes
+	return nil, best
+}
+
+// recogniseDatagram looks for the protocol of a UDP flow.
+func (in *Inspector) recogniseDatagram(st *State, d side, b []byte, rec *flow.Record) bool {
+	h := in.newHint(d, rec)
+	for i := range in.protocols {
+		p := &in.protocols[i]
+		if p.datagram == nil {
+			continue
+		}
+		h.onPort = h.on(p.udp)
+		if p.datagram(b, h) {
+			in.recognised(st, p, rec)
+			return true
+		}
 	}
-	return open
+	return false
+}
+
+// newHint returns the Inspector's one hint, for this flow; it is not allocated
+// anew because it passes through function values.
+func (in *Inspector) newHint(d side, rec *flow.Record) *hint {
+	in.hint = hint{port: serverPort(rec), ports: [2]uint16{rec.DstPort, rec.SrcPort}, d: d}
+	return &in.hint
+}
+
+// recognised hands the flow to the parser of p.
+func (in *Inspector) recognised(st *State, p *protocol, rec *flow.Record) {
+	st.parser, st.kind = p, p.kind
+	if p.kind == kindNone {
+		st.kind = kindOther
+	}
+	if rec.App == "" || rec.AppSource != flow.AppDPI {
+		rec.App, rec.AppSource = p.app, flow.AppDPI
+		rec.Risks |= p.risks
+		ports := p.tcp
+		if st.transport == protoUDP {
+			ports = p.udp
+		}
+		if len(ports) > 0 && !in.newHint(sideSrc, rec).on(ports) {
+			rec.Risks |= flow.RiskKnownProtocolOnNonStandardPort
+		}
+	}
+	in.stats.Recognised++
+	if p.parse == nil && p.message == nil {
+		st.finished = true
+	}
+}
+
+// become hands the rest of the flow to the parser of another protocol, as
+// after STARTTLS or an upgrade. The record keeps the application it has. The
+// caller returns how many octets were its own; what follows is the new
+// parser's. Both directions begin anew, the other one with its next packet.
+func (in *Inspector) become(st *State, app string) {
+	for i := range in.protocols {
+		if p := &in.protocols[i]; p.app == app {
+			st.parser, st.kind = p, max(p.kind, kindOther)
+			st.packets = 0
+			st.phase, st.count, st.word, st.flags, st.extra = [2]uint8{}, [2]uint32{}, [2]uint64{}, 0, nil
+			for d := range st.half {
+				st.half[d].dead, st.half[d].used = false, false
+			}
+			return
+		}
+	}
+	st.finished = true
 }
 
 // forgetStranger drops what the other side said before the protocol began, as
 // with RDP, which agrees on TLS first.
-func (in *Inspector) forgetStranger(s *stream) {
-	if s.n > 0 && !s.used && recogniseStream(s.buf[s.off:s.off+s.n]) == no {
+func (in *Inspector) forgetStranger(st *State, d side, rec *flow.Record) {
+	s := &st.half[d]
+	if s.n == 0 || s.used {
+		return
+	}
+	// What the parser's own protocol says there is no stranger.
+	if p, v := in.streamProtocol(st, d, s.buf[s.off:s.off+s.n], rec); v == no || v == yes && p != st.parser {
 		in.drop(s)
 		*s = stream{}
 	}
 }
 
-// recogniseStream is the same question without consequences.
-func recogniseStream(b []byte) verdict {
-	best := no
-	for _, is := range [...]func([]byte) verdict{looksTLS, looksHTTP, looksSSH, looksDNSStream} {
-		best = max(best, is(b))
-	}
-	return best
-}
-
-// recogniseMessage tells whether b begins a message of protocol k: where a
+// resumes tells whether b begins a message of the flow's protocol: where a
 // parser that lost its place may start again.
-func recogniseMessage(k kind, b []byte) verdict {
-	switch k {
-	case kindHTTP:
-		return looksHTTP(b)
-	case kindDNS:
-		return looksDNSStream(b)
+func (st *State) resumes(b []byte) verdict {
+	if st.parser == nil || st.parser.resume == nil {
+		return no
 	}
-	return no
+	return st.parser.resume(b)
 }
 
 // serverPort is the port that names the service: the responder's, or the
@@ -84,88 +146,46 @@ func serverPort(rec *flow.Record) uint16 {
 	return rec.DstPort
 }
 
-// portApp names the application that a well-known port stands for (IANA
-// Service Name and Port Number Registry). The list holds only what is hardly
-// ever anything else and is not recognised from content yet; "" is no guess.
-func portApp(proto uint8, port uint16) string {
-	if proto == protoUDP {
-		switch port {
-		case 53:
-			return "dns"
-		case 67, 68:
-			return "dhcp"
-		case 88:
-			return "kerberos"
-		case 123:
-			return "ntp"
-		case 137:
-			return "nbns"
-		case 138:
-			return "nbdgm"
-		case 161, 162:
-			return "snmp"
-		case 389:
-			return "cldap"
-		case 443:
-			return "quic" // met after its handshake
-		case 500, 4500:
-			return "ipsec"
-		case 514:
-			return "syslog"
-		case 546, 547:
-			return "dhcpv6"
-		case 1812, 1813:
-			return "radius"
-		case 1900:
-			return "ssdp"
-		case 3478:
-			return "stun"
-		case 5060:
-			return "sip"
-		case 5353:
-			return "mdns"
-		case 5355:
-			return "llmnr"
+// portApp names the application that a port stands for by convention; "" is
+// no guess.
+func (in *Inspector) portApp(transport uint8, port uint16) string {
+	if transport == protoUDP {
+		return in.udpPorts[port]
+	}
+	return in.tcpPorts[port]
+}
+
+// addRequest appends b to the record's requests. False: the list is full, and
+// the parser of a stream returns 0, to be called again with the next segment.
+func (in *Inspector) addRequest(st *State, b []byte, rec *flow.Record) bool {
+	return in.addTo(&rec.AppRequests, st, b, rec)
+}
+
+// addResponse does the same for an answer.
+func (in *Inspector) addResponse(st *State, b []byte, rec *flow.Record) bool {
+	return in.addTo(&rec.AppResponses, st, b, rec)
+}
+
+func (in *Inspector) addTo(list *[]string, st *State, b []byte, rec *flow.Record) bool {
+	if len(*list) >= flow.MaxList {
+		if st.transport == protoUDP {
+			rec.Cut |= flow.CutList
+			return true
 		}
-		return ""
+		st.blocked = true
+		return false
 	}
-	switch port {
-	case 21:
-		return "ftp"
-	case 22:
-		return "ssh"
-	case 23:
-		return "telnet"
-	case 25, 587:
-		return "smtp"
-	case 53:
-		return "dns"
-	case 80:
-		return "http"
-	case 88:
-		return "kerberos"
-	case 110:
-		return "pop3"
-	case 143:
-		return "imap"
-	case 389:
-		return "ldap"
-	case 443:
-		return "tls"
-	case 445:
-		return "smb"
-	case 502:
-		return "modbus"
-	case 1883:
-		return "mqtt"
-	case 3306:
-		return "mysql"
-	case 3389:
-		return "rdp"
-	case 5432:
-		return "postgresql"
-	case 6379:
-		return "redis"
+	*list = append(*list, in.printable(b, rec))
+	return true
+}
+
+// software notes what a side says of itself, as a banner does. The first counts.
+func (in *Inspector) software(d side, b []byte, rec *flow.Record) {
+	s := &rec.ClientSoftware
+	if d == sideDst {
+		s = &rec.ServerSoftware
 	}
-	return ""
+	if *s == "" {
+		*s = in.printable(b, rec)
+	}
 }

@@ -15,6 +15,11 @@ const (
 	sshMaxBanner = 255 // RFC 4253, section 4.2, with CR LF
 )
 
+func sshProtocol() protocol {
+	return protocol{app: "ssh", kind: kindSSH, tcp: []uint16{22},
+		stream: func(b []byte, _ *hint) verdict { return looksSSH(b) }, parse: (*Inspector).sshStream}
+}
+
 // looksSSH recognises an identification string (RFC 4253, section 4.2).
 func looksSSH(b []byte) verdict {
 	const id = "SSH-"
@@ -32,7 +37,7 @@ func looksSSH(b []byte) verdict {
 
 // sshStream reads the identification string, then the KEXINIT of each side.
 // src is the client.
-func (in *Inspector) sshStream(st *State, d side, b []byte, rec *flow.Record) int {
+func (in *Inspector) sshStream(st *State, d side, b []byte, rec *flow.Record, _ int64) int {
 	s := &st.half[d]
 	if !s.used {
 		if looksSSH(b) == no {

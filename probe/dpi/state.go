@@ -2,18 +2,6 @@ package dpi
 
 import "github.com/tapwatch/tapwatch/proto/flow"
 
-// kind is the protocol whose parser has the flow.
-type kind uint8
-
-const (
-	kindNone kind = iota
-	kindTLS
-	kindHTTP
-	kindDNS
-	kindSSH
-	kindQUIC
-)
-
 // side is the sender of a packet.
 type side uint8
 
@@ -33,16 +21,25 @@ type State struct {
 	dns  *dnsState  // nil unless kindDNS
 	quic quicState  // kindQUIC
 
-	kind     kind
-	finished bool
-	blocked  bool // a parser waits for room in a list of the record
-	swap     bool // the sides were exchanged after fields of a side were written
-	seen     bool // some payload was captured
-	packets  uint8
-	proto    uint8
-	port     uint16    // the responder's, for the guess by port
-	heard    [2]bool   // SCTP: tsn is valid
-	tsn      [2]uint32 // SCTP: number of the last DATA chunk
+	// For the parser to remember what it likes, zero at the beginning.
+	phase [2]uint8  // by side
+	count [2]uint32 // by side; Flip exchanges these three
+	word  [2]uint64 // by side
+	flags uint8
+	extra any // what needs more; taken back with the State
+
+	parser    *protocol // nil while kindNone
+	kind      kind
+	finished  bool
+	blocked   bool // a parser waits for room in a list of the record
+	swap      bool // the sides were exchanged after fields of a side were written
+	seen      bool // some payload was captured
+	fragment  bool // the datagram at hand is a piece of one
+	packets   uint8
+	transport uint8     // IP protocol
+	port      uint16    // the responder's, for the guess by port
+	heard     [2]bool   // SCTP: tsn is valid
+	tsn       [2]uint32 // SCTP: number of the last DATA chunk
 }
 
 // Done reports that nothing more can be learnt: Inspect need not be called
@@ -58,6 +55,9 @@ func (st *State) Flip() {
 	st.half[0], st.half[1] = st.half[1], st.half[0]
 	st.heard[0], st.heard[1] = st.heard[1], st.heard[0]
 	st.tsn[0], st.tsn[1] = st.tsn[1], st.tsn[0]
+	st.phase[0], st.phase[1] = st.phase[1], st.phase[0]
+	st.count[0], st.count[1] = st.count[1], st.count[0]
+	st.word[0], st.word[1] = st.word[1], st.word[0]
 	if st.http != nil {
 		st.http.half[0], st.http.half[1] = st.http.half[1], st.http.half[0]
 	}
@@ -65,10 +65,11 @@ func (st *State) Flip() {
 	st.swap = !st.swap
 }
 
-// exchangeSides moves the fields that belong to a side. Only SSH has any: the
-// other protocols name client and server by what they say.
+// exchangeSides moves the fields that belong to a side: banners. All else is
+// the client's or the server's by what it says.
 func exchangeSides(st *State, rec *flow.Record) {
 	st.swap = false
+	rec.ClientSoftware, rec.ServerSoftware = rec.ServerSoftware, rec.ClientSoftware
 	if st.kind == kindSSH {
 		rec.SSHClient, rec.SSHServer = rec.SSHServer, rec.SSHClient
 		rec.HASSH, rec.HASSHServer = "", ""

@@ -56,7 +56,7 @@ func (in *Inspector) segment(st *State, d side, p *decode.Packet, rec *flow.Reco
 	}
 	whole := data
 	if s.lost {
-		if recogniseMessage(st.kind, data) != yes {
+		if st.resumes(data) != yes {
 			return
 		}
 		s.lost, s.begun = false, false
@@ -91,10 +91,10 @@ func (in *Inspector) segment(st *State, d side, p *decode.Packet, rec *flow.Reco
 	case gap == 0 && len(s.buf) == 0:
 		used := in.drain(st, d, data, rec, p.Time)
 		s.next += uint32(used)
-		if rest := data[used:]; len(rest) > 0 && !s.dead && !s.lost && !in.keep(st, s, 0, rest) {
+		if rest := data[used:]; len(rest) > 0 && !s.dead && !s.lost && !in.keep(st, d, 0, rest, rec) {
 			in.hole(st, d, rec, p.Time)
 		}
-	case in.keep(st, s, int(gap), data):
+	case in.keep(st, d, int(gap), data, rec):
 		in.drainBuffer(st, d, rec, p.Time)
 	default:
 		// Every round gives up one hole, so this ends.
@@ -119,8 +119,9 @@ func (in *Inspector) segment(st *State, d side, p *decode.Packet, rec *flow.Reco
 }
 
 // keep stores octets for later. False: they do not fit.
-func (in *Inspector) keep(st *State, s *stream, at int, data []byte) bool {
-	if st.kind == kindNone && (at+len(data) > strangers && !s.maybe() || in.pool.used > in.pool.limit/2) {
+func (in *Inspector) keep(st *State, d side, at int, data []byte, rec *flow.Record) bool {
+	s := &st.half[d]
+	if st.kind == kindNone && (at+len(data) > strangers && !in.maybe(st, d, rec) || in.pool.used > in.pool.limit/2) {
 		return false
 	}
 	return in.store(st, s, at, data)
@@ -128,8 +129,13 @@ func (in *Inspector) keep(st *State, s *stream, at int, data []byte) bool {
 
 // maybe tells whether an unrecognised stream begins like a protocol whose first
 // message is not complete.
-func (s *stream) maybe() bool {
-	return s.n > 0 && recogniseStream(s.buf[s.off:s.off+s.n]) == undecided
+func (in *Inspector) maybe(st *State, d side, rec *flow.Record) bool {
+	s := &st.half[d]
+	if s.n == 0 {
+		return false
+	}
+	_, v := in.streamProtocol(st, d, s.buf[s.off:s.off+s.n], rec)
+	return v == undecided
 }
 
 // drain parses octets that follow each other and returns how many were used.
@@ -161,18 +167,11 @@ func (in *Inspector) parseStream(st *State, d side, data []byte, rec *flow.Recor
 	if st.kind == kindNone && in.recognise(st, d, data, rec) != yes {
 		return 0
 	}
-	switch st.kind {
-	case kindTLS:
-		return in.tlsStream(st, d, data, rec)
-	case kindHTTP:
-		return in.httpStream(st, d, data, rec)
-	case kindDNS:
-		return in.dnsStream(st, d, data, rec, now)
-	case kindSSH:
-		return in.sshStream(st, d, data, rec)
+	if st.parser.parse == nil {
+		st.half[d].dead = true
+		return 0
 	}
-	st.half[d].dead = true
-	return 0
+	return st.parser.parse(in, st, d, data, rec, now)
 }
 
 // drainBuffer parses what was kept, once it follows on.
@@ -216,7 +215,7 @@ func (in *Inspector) hole(st *State, d side, rec *flow.Record, now int64) {
 		return
 	}
 	in.cutStream(rec)
-	if st.kind != kindHTTP && st.kind != kindDNS {
+	if st.parser.resume == nil {
 		in.drop(s)
 		s.dead = true
 		in.checkDone(st)
@@ -229,7 +228,7 @@ func (in *Inspector) hole(st *State, d side, rec *flow.Record, now int64) {
 	in.pass(s, s.n)
 	for s.nheld > 0 {
 		in.pass(s, int(s.firstHeld().from))
-		if recogniseMessage(st.kind, s.buf[s.off:s.off+s.n]) == yes {
+		if st.resumes(s.buf[s.off:s.off+s.n]) == yes {
 			in.drainBuffer(st, d, rec, now)
 			return
 		}
@@ -260,7 +259,7 @@ func (s *stream) firstHeld() span {
 // that the hole before it need not be waited for.
 func (in *Inspector) messageWaits(st *State, s *stream) bool {
 	h := s.firstHeld()
-	return recogniseMessage(st.kind, s.buf[s.off+int(h.from):s.off+int(h.to)]) == yes
+	return st.resumes(s.buf[s.off+int(h.from):s.off+int(h.to)]) == yes
 }
 
 // short accounts for octets that were on the wire but not captured.

@@ -20,6 +20,11 @@ const (
 	maxRecord = 1<<14 + 2048
 )
 
+func tlsProtocol() protocol {
+	return protocol{app: "tls", kind: kindTLS, tcp: []uint16{443, 465, 563, 636, 853, 989, 990, 992, 993, 994, 995, 3269, 5061, 5671, 6514, 6697, 8443, 8883, 9443},
+		stream: func(b []byte, _ *hint) verdict { return looksTLS(b) }, parse: (*Inspector).tlsStream}
+}
+
 // looksTLS recognises a TLS record, or the hello of SSL 2 that older clients
 // sent to open TLS (RFC 5246, appendix E.2).
 func looksTLS(b []byte) verdict {
@@ -88,7 +93,7 @@ func looksSSL2(b []byte) verdict {
 // tlsStream parses records until both hellos have been read. It waits for a
 // whole hello, not for a whole record: servers put their certificates into the
 // same one.
-func (in *Inspector) tlsStream(st *State, d side, b []byte, rec *flow.Record) int {
+func (in *Inspector) tlsStream(st *State, d side, b []byte, rec *flow.Record, _ int64) int {
 	s := &st.half[d]
 	if len(b) < 5 {
 		return 0
