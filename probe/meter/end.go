@@ -115,54 +115,6 @@ func (t *Table) takeRecord() *flow.Record {
 	return new(flow.Record)
 }
 
-const (
-	// stepBack is how far packets may be behind the clock without doubt: more
-	// than interfaces of one capture differ.
-	stepBack = 60e9
-	// stepPackets in a row further behind than that mean that the clock was
-	// wrong, not they.
-	stepPackets = 64
-)
-
-// tick moves the table's clock to a packet's time. It never goes back for one
-// packet; if all packets come from the past, one that came from the future had
-// set it wrong, or another capture begins: then all flows are ended.
-func (t *Table) tick(at int64) {
-	if !t.running {
-		t.running = true
-		t.now = at
-		t.resetWheel()
-	}
-	t.clock = max(t.clock, at)
-	if at < t.now {
-		if t.now-at < stepBack {
-			t.behind = 0
-			return
-		}
-		if t.behind++; t.behind >= stepPackets {
-			t.stats.ClockSteps++
-			t.Flush(flow.EndForced)
-			t.tick(at)
-		}
-		return
-	}
-	t.behind = 0
-	t.now = at
-	if at>>tickShift > t.wheel.tick {
-		t.sweep()
-	}
-}
-
-// Advance moves the clock to now, in ns since the Unix epoch, and ends what
-// has timed out. A live probe calls it when no packet comes, with the wall
-// clock; a time before the last packet's does nothing.
-func (t *Table) Advance(now int64) {
-	if t.running && now > t.now {
-		t.tick(now)
-	}
-	t.clock = max(t.clock, now)
-}
-
 // Flush ends every open flow, in order of start: with reason, or EndDetected
 // where TCP had ended already. Call it at the end of a capture, so that the
 // next may begin at any time, and when the probe stops.
@@ -185,5 +137,5 @@ func (t *Table) Flush(reason flow.EndReason) {
 			t.finish(r, e, reason)
 		}
 	}
-	t.running, t.behind = false, 0
+	t.running, t.time = false, Clock{}
 }

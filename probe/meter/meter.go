@@ -77,9 +77,10 @@ type Table struct {
 	services  *services
 	histories histories
 
-	now     int64 // traffic time: the greatest packet time, but see behind
-	behind  int   // packets in a row that were far before now
+	time    Clock // unless follows
+	now     int64 // traffic time, of time or as Follow says
 	running bool  // now is set
+	follows bool
 	clock   int64 // what Clock returns
 
 	dormant int // entries kept for Config.ResumeTime
@@ -241,19 +242,21 @@ func (t *Table) inspect(e *entry, from int, p *decode.Packet) {
 
 // start opens a flow with its first packet.
 func (t *Table) start(hash uint32, from int, p *decode.Packet, iface string) (ref, *entry) {
-	if t.store.open >= t.maxFlows {
-		if v := t.victim(); v != 0 {
-			e := t.store.at(v)
-			reason := flow.EndLack
-			if e.closed {
-				reason = flow.EndDetected
-			}
-			if !e.dormant {
-				t.stats.Evicted++
-			}
-			t.unschedule(e)
-			t.finish(v, e, reason)
+	for n := 0; n < 2 && t.store.open >= t.maxFlows; n++ { // a second one where SetLimits has lowered the bound
+		v := t.victim()
+		if v == 0 {
+			break
 		}
+		e := t.store.at(v)
+		reason := flow.EndLack
+		if e.closed {
+			reason = flow.EndDetected
+		}
+		if !e.dormant {
+			t.stats.Evicted++
+		}
+		t.unschedule(e)
+		t.finish(v, e, reason)
 	}
 	r := t.store.take()
 	e := t.store.at(r)

@@ -1,0 +1,31 @@
+package meter
+
+import "time"
+
+// Limits are the part of Config that may change while flows are open.
+type Limits struct {
+	ActiveTimeout, IdleTimeout, UnansweredTimeout time.Duration
+	MaxFlows                                      int
+}
+
+// SetLimits changes timeouts and bounds; no flow is lost or ended by it. A zero
+// field means its default. A flow that is silent ends by the new timeout, but
+// where that is the shorter one no sooner than its next visit by the sweep,
+// which the old timeout had set. With more flows open than MaxFlows now allows,
+// each new flow ends two others until they fit.
+func (t *Table) SetLimits(l Limits) {
+	def := DefaultConfig()
+	pick := func(d, def time.Duration) int64 {
+		if d <= 0 {
+			d = def
+		}
+		return int64(d)
+	}
+	t.active = pick(l.ActiveTimeout, def.ActiveTimeout)
+	t.idle = pick(l.IdleTimeout, def.IdleTimeout)
+	t.unanswered = pick(l.UnansweredTimeout, def.UnansweredTimeout)
+	t.maxFlows = l.MaxFlows
+	if t.maxFlows <= 0 {
+		t.maxFlows = def.MaxFlows
+	}
+}
