@@ -13,4 +13,3 @@ func looksHTTP2(b []byte, _ *hint) verdict {
 	}
 	return no
 }
-
