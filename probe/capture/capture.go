@@ -82,6 +82,27 @@ type Source interface {
 	Close() error
 }
 
+// A BlockSource is a Source that hands out several frames at a call.
+type BlockSource interface {
+	Source
+	// NextBlock fills the first n of frames, which must not be empty, and
+	// returns n, at least 1. It waits for the first frame only. The frames are
+	// valid until the next call of NextBlock, Next or Close. The errors are
+	// those of Next, and n is 0 with them.
+	NextBlock(frames []Frame) (n int, err error)
+}
+
+// NextBlock is src.NextBlock, or one frame of Next where src has no blocks.
+func NextBlock(src Source, frames []Frame) (n int, err error) {
+	if b, ok := src.(BlockSource); ok {
+		return b.NextBlock(frames)
+	}
+	if err := src.Next(&frames[0]); err != nil {
+		return 0, err
+	}
+	return 1, nil
+}
+
 // Stats counts since the source was opened. Packets seen by the kernel for a
 // live source = Received + Filtered + RingDropped + those still in the ring.
 type Stats struct {

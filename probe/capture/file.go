@@ -60,17 +60,47 @@ func (s *fileSource) Next(f *Frame) (err error) {
 			defer s.recoverFault(debug.SetPanicOnFault(true), &err)
 		}
 	}
+	if err := s.next(f); err != nil {
+		return s.stop(err)
+	}
+	if s.mapped != nil && !s.guarded {
+		s.touch(f.Data)
+	}
+	return nil
+}
+
+// NextBlock stops short of what would move the bytes of a frame it has already
+// filled.
+func (s *fileSource) NextBlock(frames []Frame) (n int, err error) {
+	if err := s.Next(&frames[0]); err != nil {
+		return 0, err
+	}
+	if s.mapped != nil && !s.guarded {
+		return 1, nil
+	}
+	s.win.held = true
+	for n = 1; n < len(frames); n++ {
+		if err := s.next(&frames[n]); err != nil {
+			if err != errHeld {
+				_ = s.stop(err) // the next call returns it
+			}
+			break
+		}
+	}
+	s.win.held = false
+	return n, nil
+}
+
+// next reads one frame that the filter lets through.
+func (s *fileSource) next(f *Frame) error {
 	for {
 		if err := s.format.next(f); err != nil {
-			return s.stop(err)
-		}
-		if s.mapped != nil && !s.guarded {
-			s.touch(f.Data)
+			return err
 		}
 		if s.expr != "" {
 			if f.LinkType != s.link || s.filter == nil {
 				if err := s.compile(f.LinkType); err != nil {
-					return s.fail(err)
+					return err
 				}
 			}
 			if !s.filter.Match(f.Data, f.Len) {
@@ -208,6 +238,36 @@ func Guard(src Source, fn func() error) (err error) {
 		}
 	}()
 	return fn()
+}
+
+// GuardFrames runs fn, which looks at the bytes of frames that src has handed
+// out, on a goroutine that is not src's. It returns an error wrapping
+// ErrTruncatedFile when a mapped file has shrunk meanwhile; src is not changed.
+func GuardFrames(src Source, fn func()) (err error) {
+	s, ok := src.(*fileSource)
+	if !ok || s.mapped == nil {
+		fn()
+		return nil
+	}
+	before := debug.SetPanicOnFault(true)
+	defer func() {
+		debug.SetPanicOnFault(before)
+		if r := recover(); r != nil {
+			if !faultIn(r, s.mapped) {
+				panic(r)
+			}
+			err = fmt.Errorf("read capture %s: shrank while it was read: %w", shownName(s.path), ErrTruncatedFile)
+		}
+	}()
+	fn()
+	return nil
+}
+
+// Lasting says whether the bytes of src's frames stay where they are until
+// Close: so it is in a mapped file.
+func Lasting(src Source) bool {
+	s, ok := src.(*fileSource)
+	return ok && s.mapped != nil
 }
 
 // faultIn says whether the panic r is a memory fault within m.

@@ -29,6 +29,7 @@ type window struct {
 
 	r     io.Reader
 	ended error         // what r ended with; nil while it may deliver more
+	held  bool          // buf must stay as it is: need returns errHeld rather than read
 	dl    deadliner     // nil: reads may block for ever
 	block time.Duration // with dl: after how long need returns ErrTimeout
 }
@@ -66,11 +67,18 @@ func (w *window) fill(n int) error {
 			}
 			return io.ErrUnexpectedEOF
 		}
+		if w.held {
+			return errHeld
+		}
 		if err := w.read(); err != nil {
 			return err
 		}
 	}
 }
+
+// errHeld is returned by need in place of moving bytes that somebody looks at;
+// everything is left as it was.
+var errHeld = errors.New("the window is held")
 
 // read takes what the stream has, after making room.
 func (w *window) read() error {

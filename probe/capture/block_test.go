@@ -1,0 +1,107 @@
+package capture
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"path/filepath"
+	"testing"
+)
+
+// inBlocks reads a capture in blocks of that many frames, 0: by Next, and gives
+// each frame its own bytes.
+func inBlocks(t *testing.T, path string, opt FileOptions, block int) (frames []Frame, st Stats, last error) {
+	t.Helper()
+	src, err := OpenFile(path, opt)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer src.Close()
+	keep := func(fs []Frame) {
+		for _, f := range fs {
+			f.Data = bytes.Clone(f.Data)
+			frames = append(frames, f)
+		}
+	}
+	last = Guard(src, func() error {
+		room := make([]Frame, max(block, 1))
+		for {
+			n := 1
+			var err error
+			if block == 0 {
+				err = src.Next(&room[0])
+			} else {
+				n, err = NextBlock(src, room)
+			}
+			switch {
+			case err == ErrTimeout:
+				continue
+			case err != nil:
+				return err
+			case n < 1 || n > len(room):
+				t.Fatalf("%d frames in a block of %d", n, len(room))
+			}
+			keep(room[:n])
+		}
+	})
+	return frames, src.Stats(), last
+}
+
+// TestBlocksAreTheFrames: blocks hold what Next gives, and their bytes stay in
+// place until the next block, however a file is read.
+func TestBlocksAreTheFrames(t *testing.T) {
+	recordedCaptures(t)
+	files := []string{"bench/mix.pcap", "zeek/dns-tcp-multi-message.pcap"}
+	more, _ := filepath.Glob(sharedDir + "/wireshark/*.pcapng*")
+	for _, m := range more[:min(len(more), 5)] {
+		files = append(files, "wireshark/"+filepath.Base(m))
+	}
+	demo, _ := filepath.Glob("../../deploy/demo/captures/*.gz")
+	for _, m := range demo {
+		files = append(files, "../../../deploy/demo/captures/"+filepath.Base(m))
+	}
+	for _, name := range files {
+		path := filepath.Join(sharedDir, name)
+		if filepath.Ext(name) == ".gz" {
+			path = filepath.Join("../../deploy/demo/captures", filepath.Base(name))
+		}
+		t.Run(filepath.Base(name), func(t *testing.T) {
+			if src, err := OpenFile(path, FileOptions{}); err != nil {
+				t.Skip(err)
+			} else {
+				src.Close()
+			}
+			want, wantStats, wantErr := inBlocks(t, path, FileOptions{}, 0)
+			for _, block := range []int{1, 7, 64} {
+				for _, mapped := range []bool{false, true} {
+					got, st, err := inBlocks(t, path, FileOptions{Map: mapped}, block)
+					if len(got) != len(want) || st.Received != wantStats.Received || st.ReceivedBytes != wantStats.ReceivedBytes ||
+						errors.Is(err, io.EOF) != errors.Is(wantErr, io.EOF) {
+						t.Fatalf("blocks of %d, mapped %v: (-got +want)\n-%d frames, %v\n+%d frames, %v", block, mapped, len(got), err, len(want), wantErr)
+					}
+					for i := range got {
+						g, w := got[i], want[i]
+						if g.Time != w.Time || g.Len != w.Len || g.LinkType != w.LinkType || g.Interface != w.Interface || !bytes.Equal(g.Data, w.Data) {
+							t.Fatalf("blocks of %d, mapped %v: frame %d is %+v, want %+v", block, mapped, i, g, w)
+						}
+					}
+				}
+			}
+		})
+	}
+}
+
+// TestBlockEndsBeforeError: what was read before the damage is handed out.
+func TestBlockEndsBeforeError(t *testing.T) {
+	whole := threePackets()
+	for _, cut := range []int{1, 17} {
+		path := writeFile(t, "cut.pcap", whole[:len(whole)-cut])
+		for _, mapped := range []bool{false, true} {
+			one, _, _ := inBlocks(t, path, FileOptions{Map: mapped}, 0)
+			got, st, err := inBlocks(t, path, FileOptions{Map: mapped}, 64)
+			if len(got) != len(one) || !errors.Is(err, io.EOF) || !errors.Is(st.Truncation, ErrTruncatedFile) {
+				t.Errorf("%d frames, want %d; %v, %v", len(got), len(one), err, st.Truncation)
+			}
+		}
+	}
+}
