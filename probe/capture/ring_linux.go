@@ -62,24 +62,46 @@ func (r *ring) Next(f *Frame) error {
 				return err
 			}
 		}
-		h := r.at
-		r.left--
-		if r.left > 0 {
-			r.at = unsafe.Add(h, field32(h, frameNext))
+		if r.frame(f) {
+			return nil
 		}
-		if r.kernel && field32(h, frameSnap) == rejected {
-			r.filtered(wireLen(h))
-			continue
-		}
-		r.fill(f, h)
-		if r.user != nil && !r.user.Match(f.Data, f.Len) {
-			r.filtered(f.Len)
-			continue
-		}
-		r.stats.Received++
-		r.stats.ReceivedBytes += uint64(f.Len)
-		return nil
 	}
+}
+
+// NextBlock ends where the kernel's block ends: the frames of one are valid
+// until it is given back.
+func (r *ring) NextBlock(frames []Frame) (n int, err error) {
+	if err := r.Next(&frames[0]); err != nil {
+		return 0, err
+	}
+	for n = 1; n < len(frames) && r.left > 0; {
+		if r.frame(&frames[n]) {
+			n++
+		}
+	}
+	return n, nil
+}
+
+// frame takes the next one of the current block and reports whether the filter
+// lets it through.
+func (r *ring) frame(f *Frame) bool {
+	h := r.at
+	r.left--
+	if r.left > 0 {
+		r.at = unsafe.Add(h, field32(h, frameNext))
+	}
+	if r.kernel && field32(h, frameSnap) == rejected {
+		r.filtered(wireLen(h))
+		return false
+	}
+	r.fill(f, h)
+	if r.user != nil && !r.user.Match(f.Data, f.Len) {
+		r.filtered(f.Len)
+		return false
+	}
+	r.stats.Received++
+	r.stats.ReceivedBytes += uint64(f.Len)
+	return true
 }
 
 func (r *ring) filtered(wire uint32) {
