@@ -1,6 +1,7 @@
 package capture
 
 import (
+	"fmt"
 	"log/slog"
 	"time"
 )
@@ -24,8 +25,90 @@ type LiveOptions struct {
 	// it keeps the bytes of unwanted frames out of the ring; both ways count
 	// the same frames. A filter on VLAN tags always runs here.
 	UserFilter bool
-	// Log gets warnings about the interface's settings; nil: none are given.
+	// Clock says whose time frames get.
+	Clock Clock
+	// KernelHash spreads frames over workers by the kernel's own hash of the
+	// outer addresses, also where the program of FlowHash could be loaded.
+	KernelHash bool
+	// Log gets warnings about the interface's settings, and what was chosen;
+	// nil: none are given.
 	Log *slog.Logger
+}
+
+// Clock is where the times of frames come from.
+type Clock uint8
+
+const (
+	// ClockAuto takes the card's clock when it stamps every frame and shows
+	// the system's time to within 10 ms, otherwise the system's.
+	ClockAuto Clock = iota
+	// ClockSystem takes the system's clock, read when the kernel gets the
+	// frame from the driver.
+	ClockSystem
+	// ClockHardware takes the card's clock whatever time it shows, and is an
+	// error where there is none.
+	ClockHardware
+)
+
+// String returns "auto", "system" or "hardware".
+func (c Clock) String() string {
+	switch c {
+	case ClockSystem:
+		return "system"
+	case ClockHardware:
+		return "hardware"
+	}
+	return "auto"
+}
+
+// ParseClock is the opposite of String; "" is ClockAuto.
+func ParseClock(s string) (Clock, error) {
+	for _, c := range []Clock{ClockAuto, ClockSystem, ClockHardware} {
+		if s == c.String() {
+			return c, nil
+		}
+	}
+	if s == "" {
+		return ClockAuto, nil
+	}
+	return ClockAuto, fmt.Errorf("clock %q: auto, system or hardware is possible", s)
+}
+
+// How frames are spread over the workers of an interface.
+const (
+	// FanoutNone: there is one worker.
+	FanoutNone = "none"
+	// FanoutFlow: by FlowHash; what belongs together meets, through tunnels
+	// and fragmentation.
+	FanoutFlow = "flow"
+	// FanoutKernel: by the kernel's symmetric hash of the outer addresses and
+	// ports. Fragments may reach another worker than their flow's other
+	// packets, and the two directions of a tunnelled flow two workers.
+	FanoutKernel = "kernel"
+)
+
+// LiveInfo tells how a live source was set up.
+type LiveInfo struct {
+	Interface string
+	Fanout    string // FanoutNone, FanoutFlow or FanoutKernel
+	// FanoutReason says, in one line, why it is FanoutKernel; "" otherwise.
+	FanoutReason string
+	Clock        Clock // ClockSystem or ClockHardware
+	// ClockReason says why the card's clock is not taken; "" if it is, or was
+	// not asked for.
+	ClockReason string
+	// Offloads that merge packets before they are captured, as "ethtool -K"
+	// spells them.
+	Offloads []string
+}
+
+// Info returns how a source of OpenLive was set up; ok is false for others.
+func Info(s Source) (info LiveInfo, ok bool) {
+	l, ok := s.(interface{ info() LiveInfo })
+	if !ok {
+		return LiveInfo{}, false
+	}
+	return l.info(), true
 }
 
 // DefaultLiveOptions returns what a probe uses: one worker with a ring of 32

@@ -3,12 +3,12 @@ package capture
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 	"math/bits"
 	"net"
 	"os"
 	"strings"
 	"time"
-	"unsafe"
 
 	"golang.org/x/net/bpf"
 	"golang.org/x/sys/unix"
@@ -23,12 +23,11 @@ const maxWorkers = 256
 const ringFrame = 2048
 
 // OpenLive opens one ring per worker on an interface and returns one Source
-// for each, all of which must be read. With several workers the kernel spreads
-// the frames by the symmetric hash of their outer addresses and ports
-// (PACKET_FANOUT_HASH): both directions of a flow reach the same worker, but
-// fragments and tunnelled flows may not. Frames that leave the host are
-// captured too, except on the loopback interface, where each would come twice.
-// The rings of all workers start together. Errors wrap ErrNoInterface,
+// for each, all of which must be read. With several workers a program in the
+// kernel spreads the frames by FlowHash; where it cannot be loaded, the kernel's
+// own hash of the outer addresses does (see Info). Frames that leave the host
+// are captured too, except on the loopback interface, where each would come
+// twice. The rings of all workers start together. Errors wrap ErrNoInterface,
 // ErrPermission, ErrFilter, ErrNoLibpcap or the system's error.
 func OpenLive(iface string, opt LiveOptions) ([]Source, error) {
 	s, err := openLive(iface, opt.withDefaults())
@@ -54,45 +53,83 @@ func openLive(iface string, opt LiveOptions) (_ []Source, err error) {
 			}
 		}
 	}()
-	group := newGroup
 	for range opt.Workers {
 		r, err := openRing(nic, opt)
 		if err != nil {
 			return nil, err
 		}
 		rings = append(rings, r)
-		if opt.Workers > 1 {
-			if group, err = joinFanout(r.fd, group); err != nil {
-				return nil, fmt.Errorf("join the fanout group: %w", err)
-			}
-		}
 	}
-	program, err := liveFilter(rings, opt)
-	if err != nil {
+	setup := LiveInfo{Interface: iface}
+	if setup.Clock, setup.ClockReason, err = chooseClock(rings, iface, opt.Clock); err != nil {
 		return nil, err
 	}
+	if setup.Fanout, setup.FanoutReason, err = spread(rings, opt); err != nil {
+		return nil, err
+	}
+	setup.Offloads = mergingOffloads(rings[0].fd, iface)
 	rings[0].drops = openHostDrops(statisticsDir(iface))
-	// Until here each socket refuses every frame. Once a worker's program is
-	// set its ring fills.
-	for _, r := range rings {
-		if err := setProgram(r.fd, program); err != nil {
-			return nil, fmt.Errorf("attach the filter: %w", err)
-		}
-	}
-	if opt.Log != nil {
-		if nic.Flags&net.FlagUp == 0 {
-			opt.Log.Warn("interface is down, nothing will be captured until it is up", "interface", iface)
-		}
-		for _, name := range mergingOffloads(rings[0].fd, iface) {
-			opt.Log.Warn("the kernel or card merges packets before they are captured, so packet counts and sizes are of merged ones",
-				"interface", iface, "offload", name, "hint", "ethtool -K "+iface+" "+name+" off")
-		}
-	}
 	sources := make([]Source, len(rings))
 	for i, r := range rings {
+		r.setup = setup
 		sources[i] = r
 	}
+	// Until here each socket refuses every frame. Once a worker's program is
+	// set its ring fills.
+	if err := setFilters(rings, opt.Filter, opt.Snaplen, opt.UserFilter); err != nil {
+		return nil, err
+	}
+	if opt.Log != nil {
+		setup.log(opt.Log, nic.Flags&net.FlagUp != 0)
+	}
 	return sources, nil
+}
+
+// log says what an operator should know about the set-up.
+func (i LiveInfo) log(log *slog.Logger, up bool) {
+	if !up {
+		log.Warn("interface is down, nothing will be captured until it is up", "interface", i.Interface)
+	}
+	for _, name := range i.Offloads {
+		log.Warn("the kernel or card merges packets before they are captured, so packet counts and sizes are of merged ones",
+			"interface", i.Interface, "offload", name, "hint", "ethtool -K "+i.Interface+" "+name+" off")
+	}
+	if i.Fanout == FanoutKernel {
+		log.Warn("frames are spread over the workers by the kernel's hash of the outer addresses: tunnelled and fragmented flows may be cut in two",
+			"interface", i.Interface, "reason", i.FanoutReason)
+	}
+	log.Info("capture is open", "interface", i.Interface, "fanout", i.Fanout, "clock", i.Clock.String(), "clock_reason", i.ClockReason)
+}
+
+// spread joins the rings of several workers in a fanout group.
+func spread(rings []*ring, opt LiveOptions) (how, reason string, err error) {
+	if len(rings) == 1 {
+		return FanoutNone, "", nil
+	}
+	if opt.KernelHash {
+		reason = "chosen by configuration"
+	} else if program, err := loadFanout(rings[0].link); err != nil {
+		if reason = err.Error(); errors.Is(err, unix.EPERM) {
+			reason += "; loading it needs CAP_BPF"
+		}
+	} else {
+		defer program.Close()
+		if err := join(rings, unix.PACKET_FANOUT_EBPF); err != nil {
+			return "", "", err
+		}
+		return FanoutFlow, "", setFanout(rings[0].fd, program)
+	}
+	return FanoutKernel, reason, join(rings, unix.PACKET_FANOUT_HASH)
+}
+
+func join(rings []*ring, how int) (err error) {
+	group := newGroup
+	for _, r := range rings {
+		if group, err = joinFanout(r.fd, how, group); err != nil {
+			return fmt.Errorf("join the fanout group: %w", err)
+		}
+	}
+	return nil
 }
 
 // checkRing refuses what the kernel would refuse with only EINVAL.
@@ -222,55 +259,4 @@ func linkOf(fd int) (uint16, error) {
 		return LinkRaw, nil
 	}
 	return 0, fmt.Errorf("its hardware type %d is not supported", ll.Hatype)
-}
-
-// newGroup asks for a fanout group that no other process uses. The kernel
-// numbers these from 0.
-const newGroup = -1
-
-// joinFanout puts the socket into a group and returns its number.
-func joinFanout(fd, group int) (int, error) {
-	how := unix.PACKET_FANOUT_HASH
-	if group == newGroup {
-		how, group = how|unix.PACKET_FANOUT_FLAG_UNIQUEID, 0
-	}
-	if err := unix.SetsockoptInt(fd, unix.SOL_PACKET, unix.PACKET_FANOUT, how<<16|group); err != nil {
-		return 0, err
-	}
-	v, err := unix.GetsockoptInt(fd, unix.SOL_PACKET, unix.PACKET_FANOUT)
-	return v & 0xffff, err
-}
-
-// liveFilter returns the program for the kernel, and sets the rings to count
-// what it marks, or to filter themselves.
-func liveFilter(rings []*ring, opt LiveOptions) ([]bpf.RawInstruction, error) {
-	all := []bpf.RawInstruction{{Op: opRet, K: uint32(opt.Snaplen)}}
-	if opt.Filter == "" {
-		return all, nil
-	}
-	f, err := CompileFilter(opt.Filter, rings[0].link, opt.Snaplen)
-	if err != nil {
-		return nil, err
-	}
-	program, ok := counting(f.Raw())
-	ok = ok && !f.NeedsVLAN() && !opt.UserFilter
-	for _, r := range rings {
-		if r.kernel = ok; !ok {
-			r.user = f
-		}
-	}
-	if !ok {
-		return all, nil
-	}
-	return program, nil
-}
-
-// setProgram attaches a program, replacing the one before in one step.
-func setProgram(fd int, p []bpf.RawInstruction) error {
-	filters := make([]unix.SockFilter, len(p))
-	for i, r := range p {
-		filters[i] = unix.SockFilter{Code: r.Op, Jt: r.Jt, Jf: r.Jf, K: r.K}
-	}
-	return unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER,
-		&unix.SockFprog{Len: uint16(len(filters)), Filter: unsafe.SliceData(filters)})
 }

@@ -226,7 +226,7 @@ func TestLiveFilter(t *testing.T) {
 		opt := quick()
 		opt.Filter, opt.UserFilter = c.expr, !c.kernel
 		src := w.open(opt)[0]
-		if src.(*ring).kernel != c.kernel {
+		if (src.(*ring).wanted.Load() == nil) != c.kernel {
 			t.Errorf("%q: in the kernel: %t", c.expr, !c.kernel)
 		}
 		var pass, rest, restBytes uint64

@@ -43,14 +43,15 @@ type ring struct {
 	mem     []byte
 	block   int // size of one
 	blocks  int
-	current int            // block being walked or waited for
-	left    uint32         // frames still to come of it; 0: it is the kernel's
-	held    bool           // it is ours
-	at      unsafe.Pointer // the next frame
-	wait    int            // milliseconds
-	user    *Filter        // nil: none, or it runs in the kernel
-	kernel  bool           // the kernel's program marks what it rejects
-	drops   *hostDrops     // nil: another ring reports them
+	current int                        // block being walked or waited for
+	left    uint32                     // frames still to come of it; 0: it is the kernel's
+	held    bool                       // it is ours
+	at      unsafe.Pointer             // the next frame
+	wait    int                        // milliseconds
+	wanted  atomic.Pointer[userFilter] // set from outside, taken over at the next block
+	user    *userFilter                // nil: none, or the filter runs in the kernel
+	setup   LiveInfo
+	drops   *hostDrops // nil: another ring reports them
 	stats   Stats
 	err     error // what Next returns from now on
 }
@@ -90,12 +91,12 @@ func (r *ring) frame(f *Frame) bool {
 	if r.left > 0 {
 		r.at = unsafe.Add(h, field32(h, frameNext))
 	}
-	if r.kernel && field32(h, frameSnap) == rejected {
+	if field32(h, frameSnap) == rejected && field32(h, frameLen) > rejected {
 		r.filtered(wireLen(h))
 		return false
 	}
 	r.fill(f, h)
-	if r.user != nil && !r.user.Match(f.Data, f.Len) {
+	if r.user != nil && !r.user.filter.Match(f.Data, f.Len) {
 		r.filtered(f.Len)
 		return false
 	}
@@ -134,6 +135,7 @@ func (r *ring) take() bool {
 		r.left = field32(b, blockPackets)
 		r.at = unsafe.Add(b, field32(b, blockFirst))
 		r.held = true
+		r.user = r.wanted.Load()
 		if r.left > 0 {
 			return true
 		}
@@ -148,6 +150,9 @@ func (r *ring) giveBack() {
 		atomic.StoreUint32(r.status(), unix.TP_STATUS_KERNEL)
 		r.held = false
 		r.current = (r.current + 1) % r.blocks
+		if r.user != nil {
+			r.user.blockDone(&r.wanted)
+		}
 	}
 }
 
@@ -254,6 +259,8 @@ func (r *ring) Stats() Stats {
 }
 
 func (r *ring) Interfaces() []string { return r.names }
+
+func (r *ring) info() LiveInfo { return r.setup }
 
 // Close may be called more than once; Stats keeps its last answer.
 func (r *ring) Close() error {
