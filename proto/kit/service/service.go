@@ -32,6 +32,9 @@ type Service[C any] struct {
 	Check func(C) error
 	// Run does the work until ctx ends, and returns nil or ctx's error then; nil: the command alone shows its help.
 	Run func(context.Context, C) error
+	// RunReloading is for a service that can change its configuration while it works, in place of Run: at each SIGHUP
+	// the configuration is read again and, if Check accepts it, sent. The channel is never closed.
+	RunReloading func(context.Context, C, <-chan C) error
 	// Commands are further subcommands. Those that need the configuration call Flags and Load.
 	Commands []*cobra.Command
 }
@@ -81,14 +84,14 @@ func (s Service[C]) Command() *cobra.Command {
 	}
 	root.SetFlagErrorFunc(flagError)
 	root.CompletionOptions.HiddenDefaultCmd = true
-	if s.Run != nil {
+	if s.Run != nil || s.RunReloading != nil {
 		s.Flags(root)
 		root.RunE = func(cmd *cobra.Command, _ []string) error {
 			cfg, err := s.Load(cmd)
 			if err != nil {
 				return err
 			}
-			return s.Run(cmd.Context(), cfg)
+			return s.run(cmd, cfg)
 		}
 	}
 	check := &cobra.Command{
