@@ -1,0 +1,189 @@
+package keep
+
+import (
+	"bufio"
+	"cmp"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/tapwatch/tapwatch/probe/capture"
+	"github.com/tapwatch/tapwatch/proto/flow"
+)
+
+// allCaptures lists the captures of tier core.
+func allCaptures(t *testing.T) []string {
+	f, err := os.Open(needCapture(t, "captures.tsv"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	var list []string
+	for s := bufio.NewScanner(f); s.Scan(); {
+		if c := strings.Split(s.Text(), "\t"); len(c) > 1 && c[1] == "core" {
+			list = append(list, c[0])
+		}
+	}
+	if len(list) < 50 {
+		t.Fatalf("captures.tsv lists %d captures of tier core", len(list))
+	}
+	return list
+}
+
+// TestCaptures keeps captures and asks for all of each, and for its flows.
+func TestCaptures(t *testing.T) {
+	for _, name := range allCaptures(t) {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			frames := readFrames(t, needCapture(t, name), 4000)
+			cfg := testConfig(t)
+			fill(t, cfg, frames)
+			r := openRing(t, cfg)
+			same(t, "all", found(t, r, Query{}), inOrder(frames))
+			flows(t, r, frames)
+		})
+	}
+}
+
+// flows asks for some flows of a capture in every way there is.
+func flows(t *testing.T, r *Ring, frames []frame) {
+	type group struct {
+		key    flowKey
+		frames []frame
+		plain  bool // a BPF expression can find it: no tunnel, tag or fragment
+	}
+	groups := make(map[string]*group)
+	hosts := make(map[flow.Addr][]frame)
+	for _, f := range frames {
+		p := &f.packet
+		if !f.decoded {
+			continue
+		}
+		// The Community ID tells ICMP requests and replies together, as we do.
+		id := flow.CommunityID(p.Src, p.Dst, p.SrcPort, p.DstPort, p.Protocol)
+		g := groups[id]
+		if g == nil {
+			g = &group{key: keyOf(p), plain: true}
+			groups[id] = g
+		}
+		g.frames = append(g.frames, f)
+		g.plain = g.plain && p.VLAN == 0 && p.Tunnel == flow.TunnelNone && !p.Fragment && !p.Bare
+		hosts[p.Src] = append(hosts[p.Src], f)
+		if p.Src != p.Dst {
+			hosts[p.Dst] = append(hosts[p.Dst], f)
+		}
+	}
+	ids := make([]string, 0, len(groups))
+	for id := range groups {
+		ids = append(ids, id)
+	}
+	slices.SortFunc(ids, func(a, b string) int { // the largest, and some others
+		return cmp.Or(cmp.Compare(len(groups[b].frames), len(groups[a].frames)), cmp.Compare(a, b))
+	})
+	for i, id := range ids {
+		if i >= 4 && i < len(ids)-4 {
+			continue
+		}
+		g := groups[id]
+		want := inOrder(g.frames)
+		same(t, "flow "+id, found(t, r, Query{CommunityID: id}), want)
+		switch g.key.protocol {
+		case flow.ProtoTCP, flow.ProtoUDP, flow.ProtoSCTP:
+			if g.key.srcPort == 0 || g.key.dstPort == 0 {
+				continue // 0 is any
+			}
+		default:
+			continue
+		}
+		q := endsOf(g.key)
+		same(t, "ends of "+id, found(t, r, q), want)
+		q.Src, q.Dst, q.SrcPort, q.DstPort = q.Dst, q.Src, q.DstPort, q.SrcPort
+		same(t, "turned ends of "+id, found(t, r, q), want)
+		if g.plain {
+			byFilter(t, r, frames, bpf(g.key), want)
+		}
+	}
+	n := 0
+	for a, list := range hosts {
+		if n++; n > 2 {
+			break
+		}
+		same(t, "host "+a.String(), found(t, r, Query{Host: a.Netip()}), inOrder(list))
+	}
+}
+
+// bpf is the expression for a flow.
+func bpf(k flowKey) string {
+	proto := map[uint8]string{flow.ProtoTCP: "tcp", flow.ProtoUDP: "udp", flow.ProtoSCTP: "sctp"}[k.protocol]
+	return fmt.Sprintf("%s and ((src host %s and src port %d and dst host %s and dst port %d) or (src host %s and src port %d and dst host %s and dst port %d))",
+		proto, k.src, k.srcPort, k.dst, k.dstPort, k.dst, k.dstPort, k.src, k.srcPort)
+}
+
+// byFilter compares with what libpcap's program lets through, in the capture itself.
+func byFilter(t *testing.T, r *Ring, frames []frame, expr string, flow []frame) {
+	t.Helper()
+	var want []frame
+	for i := range frames {
+		f, err := capture.CompileFilter(expr, frames[i].LinkType, 0)
+		if err != nil {
+			t.Skip(err)
+		}
+		for ; i < len(frames); i++ {
+			if f.Match(frames[i].Data, frames[i].Len) {
+				want = append(want, frames[i])
+			}
+		}
+		break
+	}
+	for _, f := range frames {
+		if f.LinkType != frames[0].LinkType {
+			return
+		}
+	}
+	want = inOrder(want)
+	same(t, "filter "+expr, found(t, r, Query{Filter: expr}), want)
+	if len(want) < len(flow) {
+		t.Errorf("filter %s: %d packets, of the flow there are %d", expr, len(want), len(flow))
+	}
+}
+
+// TestTcpdump compares flows of a mix with the packets that tcpdump finds.
+func TestTcpdump(t *testing.T) {
+	tcpdump, err := exec.LookPath("tcpdump")
+	if err != nil {
+		t.Skip("tcpdump is not installed")
+	}
+	for _, name := range []string{"zeek/wikipedia.trace", "joy/kali-normal-ssh.pcap", "ndpi/teams.pcap", "zeek/http_get.trace", "bench/mix.pcap"} {
+		path := filepath.Join(captures, name)
+		if _, err := os.Stat(path); err != nil {
+			continue
+		}
+		frames := readFrames(t, path, 8000)
+		cfg := testConfig(t)
+		fill(t, cfg, frames)
+		r := openRing(t, cfg)
+		asked := make(map[flowKey]bool)
+		for _, f := range frames {
+			k := keyOf(&f.packet)
+			if !f.decoded || f.packet.Tunnel != 0 || f.packet.VLAN != 0 || f.packet.Fragment || k.protocol != flow.ProtoTCP || k.srcPort == 0 || asked[k] || len(asked) >= 4 {
+				continue
+			}
+			asked[k] = true
+			out := filepath.Join(t.TempDir(), "tcpdump.pcap")
+			// The ring has the first frames of a long capture only.
+			in := filepath.Join(t.TempDir(), "in.pcap")
+			if msg, err := exec.Command(tcpdump, "-r", path, "-c", fmt.Sprint(len(frames)), "-w", in).CombinedOutput(); err != nil {
+				t.Fatalf("%v: %s", err, msg)
+			}
+			if msg, err := exec.Command(tcpdump, "-r", in, "-w", out, bpf(k)).CombinedOutput(); err != nil {
+				t.Fatalf("%v: %s", err, msg)
+			}
+			same(t, name+": "+bpf(k), found(t, r, endsOf(k)), inOrder(readFrames(t, out, 0)))
+		}
+		t.Logf("%s: %d flows", name, len(asked))
+	}
+}

@@ -1,0 +1,142 @@
+package keep
+
+import (
+	"encoding/binary"
+	"fmt"
+	"hash/crc32"
+	"slices"
+
+	"github.com/klauspost/compress/zstd"
+
+	"github.com/tapwatch/tapwatch/proto/seal"
+)
+
+// levels of compression; 0 is none.
+var levels = map[string]zstd.EncoderLevel{
+	"none": 0, "fastest": zstd.SpeedFastest, "default": zstd.SpeedDefault, "better": zstd.SpeedBetterCompression,
+}
+
+// packer makes the stored form of blocks. It belongs to one goroutine.
+type packer struct {
+	enc                *zstd.Encoder // nil: none
+	key                *seal.Key     // nil: plain
+	out                []byte        // header, meta, body
+	meta, body         []byte
+	communities, hosts []uint32
+}
+
+func newPacker(compression string, key *seal.Key) (*packer, error) {
+	p := &packer{key: key}
+	if level := levels[compression]; level != 0 {
+		var err error
+		p.enc, err = zstd.NewWriter(nil, zstd.WithEncoderLevel(level), zstd.WithEncoderConcurrency(1), zstd.WithEncoderCRC(false),
+			zstd.WithWindowSize(maxBlockBytes), zstd.WithLowerEncoderMem(true))
+		if err != nil {
+			return nil, fmt.Errorf("make compressor: %w", err)
+		}
+	}
+	return p, nil
+}
+
+// pack returns the stored form of b as a block of a segment, and the part of it
+// that goes into the directory: header and meta. Both are valid until the next
+// pack. hurry leaves the body uncompressed.
+func (p *packer) pack(b *block, h header, hurry bool) (stored, index []byte) {
+	p.index(b)
+	for i := range b.flows {
+		b.buf = appendFlowKey(b.buf, &b.flows[i])
+	}
+	b.buf = binary.LittleEndian.AppendUint32(b.buf, uint32(len(b.flows)))
+	h.worker, h.number, h.first, h.last, h.packets, h.octets = b.worker, b.number, b.first, b.last, b.packets, b.octets
+	h.raw = uint32(len(b.buf))
+	p.meta = appendMeta(p.meta[:0], b.links, p.communities, p.hosts)
+	body := b.buf
+	if p.enc != nil && !hurry {
+		if p.body = p.enc.EncodeAll(b.buf, p.body[:0]); len(p.body) < len(b.buf) {
+			body = p.body
+			h.flags |= flagZstd
+		}
+	}
+	p.out = append(p.out[:0], make([]byte, headerBytes)...)
+	if p.key == nil {
+		p.out = append(p.out, p.meta...)
+		h.meta = uint32(len(p.out) - headerBytes)
+		p.out = append(p.out, body...)
+	} else {
+		id := p.key.ID()
+		copy(h.keyID[:], id[:])
+		head := h.append(nil)
+		p.out = p.key.Seal(p.out, p.meta, place("meta", head))
+		h.meta = uint32(len(p.out) - headerBytes)
+		p.out = p.key.Seal(p.out, body, place("body", head))
+	}
+	split := headerBytes + int(h.meta)
+	h.body = uint32(len(p.out) - split)
+	h.metaCRC = crc32.Checksum(p.out[headerBytes:split], castagnoli)
+	h.bodyCRC = crc32.Checksum(p.out[split:], castagnoli)
+	h.append(p.out[:0])
+	return p.out, p.out[:split]
+}
+
+// index collects the hashes of a block's flows and hosts.
+func (p *packer) index(b *block) {
+	p.communities, p.hosts = p.communities[:0], p.hosts[:0]
+	for i := range b.flows {
+		k := &b.flows[i]
+		p.communities = append(p.communities, uint32(k.community()>>32))
+		p.hosts = append(p.hosts, hostHash(&k.src), hostHash(&k.dst))
+	}
+	slices.Sort(p.communities)
+	slices.Sort(p.hosts)
+	p.communities, p.hosts = slices.Compact(p.communities), slices.Compact(p.hosts)
+}
+
+// unpacker reads the bodies of blocks. It belongs to one goroutine.
+type unpacker struct {
+	dec *zstd.Decoder
+	key *seal.Key
+}
+
+func newUnpacker(key *seal.Key) (*unpacker, error) {
+	dec, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true), zstd.WithDecoderMaxMemory(maxRawBody),
+		zstd.WithDecoderMaxWindow(2*maxBlockBytes+maxRawBody))
+	if err != nil {
+		return nil, fmt.Errorf("make decompressor: %w", err)
+	}
+	return &unpacker{dec, key}, nil
+}
+
+func (u *unpacker) close() { u.dec.Close() }
+
+// unpack returns what is in the stored body of a block, in memory of its own or
+// in stored.
+func (u *unpacker) unpack(h *header, stored []byte) (body, error) {
+	if err := check(stored, h.bodyCRC); err != nil {
+		return body{}, err
+	}
+	raw, err := openPart(u.key, h, "body", stored)
+	if err != nil {
+		return body{}, err
+	}
+	if h.flags&flagZstd != 0 {
+		if raw, err = u.dec.DecodeAll(raw, make([]byte, 0, h.raw)); err != nil {
+			return body{}, damaged("unpack: %v", err)
+		}
+	}
+	if len(raw) != int(h.raw) {
+		return body{}, damaged("a body of %d octets, %d were written", len(raw), h.raw)
+	}
+	return readBody(raw)
+}
+
+// unpackMeta returns the index of a block; parts of it lie in stored.
+func unpackMeta(key *seal.Key, h *header, stored []byte) (meta, error) {
+	if err := check(stored, h.metaCRC); err != nil {
+		return meta{}, err
+	}
+	plain, err := openPart(key, h, "meta", stored)
+	if err != nil {
+		return meta{}, err
+	}
+	return readMeta(plain)
+}
