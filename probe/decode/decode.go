@@ -16,16 +16,21 @@ type Config struct {
 	// OuterOnly leaves tunnels closed: the flow is that of the tunnel's ends.
 	OuterOnly bool
 	// Fragments is the number of fragmented datagrams remembered at a time,
-	// rounded up to a power of two. 0 means 4096 (about 300 kB).
+	// rounded up to a power of two. 0 means 4096 (about 350 kB).
 	Fragments int
+	// FragmentBytes bounds the memory for datagrams that are being put
+	// together, in octets. 0 means 4 MiB; below 0 nothing is put together.
+	FragmentBytes int
 }
 
-// DefaultConfig opens tunnels and remembers 4096 fragmented datagrams.
-func DefaultConfig() Config { return Config{Fragments: 4096} }
+// DefaultConfig opens tunnels, remembers 4096 fragmented datagrams and puts
+// them together in up to 4 MiB.
+func DefaultConfig() Config { return Config{Fragments: 4096, FragmentBytes: 4 << 20} }
 
 // Decoder decodes frames. It belongs to one goroutine.
 type Decoder struct {
 	outerOnly bool
+	general   bool // tests: never the fast path
 	frags     fragments
 	rest      layer // here and not on the stack: it is passed through function values
 }
@@ -35,7 +40,18 @@ func New(cfg Config) *Decoder {
 	if cfg.Fragments <= 0 {
 		cfg.Fragments = DefaultConfig().Fragments
 	}
-	return &Decoder{outerOnly: cfg.OuterOnly, frags: newFragments(cfg.Fragments)}
+	if cfg.FragmentBytes == 0 {
+		cfg.FragmentBytes = DefaultConfig().FragmentBytes
+	}
+	return &Decoder{outerOnly: cfg.OuterOnly, frags: newFragments(cfg.Fragments, cfg.FragmentBytes)}
+}
+
+// Stats returns the counts since New.
+func (d *Decoder) Stats() Stats {
+	s, a := d.frags.stats, &d.frags.assembly
+	s.FragmentsPending = uint64(a.pending)
+	s.FragmentsHeldBytes = uint64(len(a.slabs)*slabBlocks*blockSize + cap(a.datagrams)*datagramSize + cap(a.free)*2 + cap(a.out))
+	return s
 }
 
 // layer is the part of a frame still to be read.
@@ -51,22 +67,32 @@ func (l *layer) skip(n int) {
 	l.wire -= n
 }
 
+// trim leaves n octets on the wire, if there were more.
+func (l *layer) trim(n int) {
+	if n = max(n, 0); n < l.wire {
+		l.wire = n
+		l.b = l.b[:min(n, len(l.b))]
+	}
+}
+
 // Decode fills p from f and returns OK, or the reason why the frame belongs to
 // no flow; p is then undefined but for Time and FrameLen. A tunnel whose
 // inside does not decode yields the packet that carries it.
 func (d *Decoder) Decode(f *capture.Frame, p *Packet) Verdict {
-	*p = Packet{Time: f.Time, FrameLen: f.Len}
+	if f.LinkType == capture.LinkEthernet && !d.general && fast(f, p) {
+		return OK
+	}
+	p.reset(f)
 	l := &d.rest
 	*l = layer{b: f.Data, wire: max(int(f.Len), len(f.Data)), depth: maxLayers}
-	if f.LinkType == capture.LinkEthernet {
-		return d.ethernet(l, p)
-	}
 	return d.link(f.LinkType, l, p)
 }
 
 // EtherTypes (IANA, IEEE 802).
 const (
 	etherIPv4       = 0x0800
+	etherARP        = 0x0806
+	etherRARP       = 0x8035
 	etherIPv6       = 0x86dd
 	etherVLAN       = 0x8100
 	etherQinQ       = 0x88a8
@@ -77,6 +103,15 @@ const (
 	etherPPP        = 0x880b
 	etherPPPoE      = 0x8864
 	etherFabricPath = 0x8903 // Cisco
+	etherSGT        = 0x8909 // Cisco MetaData
+	etherMACsec     = 0x88e5 // IEEE 802.1AE
+	etherPBB        = 0x88e7 // IEEE 802.1ah
+	etherVNTag      = 0x8926
+	etherBridgePort = 0x893f // IEEE 802.1BR E-TAG
+	etherHSR        = 0x892f // IEC 62439-3
+	etherTRILL      = 0x22f3 // RFC 6325
+	etherNSH        = 0x894f // RFC 8300
+	etherWCCP       = 0x883e // in GRE only
 	etherERSPAN     = 0x88be
 	etherERSPAN3    = 0x22eb
 	etherMaxLength  = 1500 // smaller values are the length of an 802.3 frame
@@ -124,19 +159,40 @@ func (d *Decoder) ether(et uint16, l *layer, p *Packet) Verdict {
 			return d.pppoe(l, p)
 		case etherPPP:
 			return d.ppp(l, p)
-		case etherFabricPath: // two octets of tag, then the frame
-			if len(l.b) < 2 {
-				return short(2, l.wire)
-			}
-			l.skip(2)
-			l.depth--
-			return d.ethernet(l, p)
+		case etherARP, etherRARP:
+			return d.arp(l, p)
 		case etherTEB:
-			l.depth--
-			return d.ethernet(l, p)
+			return d.ethernetAfter(0, l, p)
+		case etherFabricPath: // two octets of tag, then the frame
+			return d.ethernetAfter(2, l, p)
+		case etherPBB: // flags and service identifier, then the frame
+			return d.ethernetAfter(4, l, p)
+		case etherTRILL:
+			if len(l.b) < 2 {
+				return short(6, l.wire)
+			}
+			return d.ethernetAfter(6+4*int(l.b[0]&7<<2|l.b[1]>>6), l, p)
+		case etherNSH:
+			return d.nsh(l, p)
+		case etherMACsec:
+			next, v := macsec(l)
+			if v != OK {
+				return v
+			}
+			et = next
+		case etherSGT, etherHSR, etherVNTag, etherBridgePort:
+			n := tagLength(et)
+			if len(l.b) < n {
+				return short(n, l.wire)
+			}
+			et = binary.BigEndian.Uint16(l.b[n-2:])
+			l.skip(n)
 		default:
 			if et > etherMaxLength {
 				return NonIP
+			}
+			if et > 0 { // the length without padding
+				l.trim(int(et))
 			}
 			next, v := llc(l)
 			if v != OK {
@@ -146,6 +202,64 @@ func (d *Decoder) ether(et uint16, l *layer, p *Packet) Verdict {
 		}
 	}
 	return Unsupported
+}
+
+// ethernetAfter reads an Ethernet frame within one, behind n octets.
+func (d *Decoder) ethernetAfter(n int, l *layer, p *Packet) Verdict {
+	if len(l.b) < n {
+		return short(n, l.wire)
+	}
+	l.skip(n)
+	if l.depth--; l.depth <= 0 {
+		return Unsupported
+	}
+	return d.ethernet(l, p)
+}
+
+// tagLength is the number of octets from an EtherType of a tag to behind the next EtherType.
+func tagLength(et uint16) int {
+	if et == etherBridgePort || et == etherSGT {
+		return 8
+	}
+	return 6
+}
+
+// macsec reads a security tag (IEEE 802.1AE section 9) before data that is
+// authenticated but not encrypted.
+func macsec(l *layer) (uint16, Verdict) {
+	const (
+		sci       = 0x20 // 8 octets of channel identifier follow
+		encrypted = 0x08
+		changed   = 0x04
+		check     = 16 // octets at the end, of the default cipher suites
+	)
+	if len(l.b) < 6 {
+		return 0, short(6, l.wire)
+	}
+	if l.b[0]&(encrypted|changed) != 0 {
+		return 0, NonIP
+	}
+	n := 6
+	if l.b[0]&sci != 0 {
+		n += 8
+	}
+	if len(l.b) < n+2 {
+		return 0, short(n+2, l.wire)
+	}
+	size := l.wire - check
+	if short := int(l.b[1] & 0x3f); short != 0 {
+		size = n + short
+	}
+	if size < n+2 {
+		return 0, Malformed
+	}
+	l.trim(size)
+	if len(l.b) < n+2 {
+		return 0, Malformed
+	}
+	et := binary.BigEndian.Uint16(l.b[n:])
+	l.skip(n + 2)
+	return et, OK
 }
 
 // llc reads an IEEE 802.2 header, with SNAP (RFC 1042), and returns the

@@ -89,7 +89,7 @@ func TestDecode(t *testing.T) {
 		{"ppp compressed", capture.LinkPPP, cat([]byte{0x57}, udp6), 0, 0, six},
 		{"ppp lcp", capture.LinkPPP, []byte{0xff, 3, 0xc0, 0x21, 1, 1, 0, 4}, 0, 0, want{v: NonIP}},
 		{"nflog", capture.LinkNFLog, cat([]byte{2, 0, 0, 0}, []byte{5, 0, 10, 0, 'x', 0, 0, 0}, []byte{byte(4 + len(udp4)), 0, 9, 0}, udp4), 0, 0, plain},
-		{"wireless", capture.LinkIEEE80211, udp4, 0, 0, want{v: LinkType}},
+		{"usb", 220, udp4, 0, 0, want{v: LinkType}},
 
 		{"tcp syn", 1, ether(0x0800, ip4(protoTCP, tcpSegment(1, 2, 3, 4, SYN, mss, nil))), 0, 0,
 			want{src: "10.0.0.1", sport: 1, dport: 2, proto: protoTCP, ipLen: 48, flags: SYN, mss: 1460}},

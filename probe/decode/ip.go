@@ -14,12 +14,19 @@ const (
 	protoIPv6     = 41
 	protoRouting  = 43
 	protoFragment = 44
+	protoDCCP     = 33
 	protoGRE      = 47
 	protoAH       = 51
+	protoNone     = 59
 	protoDstOpts  = 60
+	protoEtherIP  = 97
+	protoL2TP     = 115
 	protoMobility = 135
+	protoUDPLite  = 136
+	protoMPLS     = 137
 	protoHIP      = 139
 	protoShim6    = 140
+	protoEthernet = 143
 )
 
 const (
@@ -63,11 +70,8 @@ func (d *Decoder) ipv4(l *layer, p *Packet) Verdict {
 	if offset&0x3fff != 0 { // more fragments, or an offset
 		p.Fragment = true
 		l.skip(header)
-		k := fragmentKey{src: p.Src, dst: p.Dst, id: uint32(binary.BigEndian.Uint16(b[4:])), proto: p.Protocol, vlan: p.VLAN}
-		if offset&0x1fff != 0 {
-			return d.laterFragment(&k, l, p)
-		}
-		return d.firstFragment(&k, l, p)
+		k := fragmentKey{src: p.Src, dst: p.Dst, id: uint32(binary.BigEndian.Uint16(b[4:])), proto: p.Protocol, vlan: p.VLAN, tunnel: p.TunnelID}
+		return d.fragment(&k, int(offset&0x1fff)*8, offset&0x2000 != 0, l, p)
 	}
 	l.skip(header)
 	return d.upper(l, p)
@@ -85,14 +89,15 @@ func (d *Decoder) clipped(l *layer, p *Packet) Verdict {
 
 func hasPorts(proto uint8) bool {
 	switch proto {
-	case flow.ProtoTCP, flow.ProtoUDP, flow.ProtoSCTP, flow.ProtoICMP, flow.ProtoICMPv6:
+	case flow.ProtoTCP, flow.ProtoUDP, flow.ProtoSCTP, flow.ProtoICMP, flow.ProtoICMPv6, protoDCCP, protoUDPLite:
 		return true
 	}
 	return false
 }
 
 func setIPv4(a *flow.Addr, b []byte) {
-	*a = flow.Addr{10: 0xff, 11: 0xff, 12: b[0], 13: b[1], 14: b[2], 15: b[3]}
+	binary.LittleEndian.PutUint64(a[:8], 0)
+	binary.LittleEndian.PutUint64(a[8:], 0xffff0000|uint64(binary.LittleEndian.Uint32(b))<<32)
 }
 
 // ipv6 reads an IPv6 header and its extension headers (RFC 8200).
@@ -105,7 +110,7 @@ func (d *Decoder) ipv6(l *layer, p *Packet) Verdict {
 		return Malformed
 	}
 	total := ipv6Header + int(binary.BigEndian.Uint16(b[4:]))
-	if total == ipv6Header && b[6] != 59 || total > l.wire {
+	if total == ipv6Header && b[6] != protoNone || total > l.wire {
 		// Payload length 0: a jumbogram (RFC 2675) or segmentation offload.
 		total = l.wire
 	}
@@ -126,7 +131,14 @@ func (d *Decoder) extensions(l *layer, p *Packet) Verdict {
 	for range maxExtensions {
 		var n int
 		switch p.Protocol {
-		case protoHopByHop, protoRouting, protoDstOpts, protoMobility, protoHIP, protoShim6:
+		case protoMobility, protoHIP, protoShim6:
+			// As good as always the message itself: nothing follows (RFC 6275
+			// section 6.1.1, RFC 7401 section 5.1, RFC 5533 section 5.3).
+			if len(l.b) >= 1 && l.b[0] == protoNone {
+				return d.upper(l, p)
+			}
+			fallthrough
+		case protoHopByHop, protoRouting, protoDstOpts:
 			if len(l.b) < 2 {
 				return short(2, l.wire)
 			}
@@ -141,17 +153,14 @@ func (d *Decoder) extensions(l *layer, p *Packet) Verdict {
 				return short(8, l.wire)
 			}
 			offset := binary.BigEndian.Uint16(l.b[2:])
-			k := fragmentKey{src: p.Src, dst: p.Dst, id: binary.BigEndian.Uint32(l.b[4:]), proto: l.b[0], vlan: p.VLAN, six: true}
+			k := fragmentKey{src: p.Src, dst: p.Dst, id: binary.BigEndian.Uint32(l.b[4:]), proto: l.b[0], vlan: p.VLAN, tunnel: p.TunnelID, six: true}
 			p.Protocol = l.b[0]
 			l.skip(8)
 			if offset&0xfff9 == 0 { // an atomic fragment is whole (RFC 6946)
 				continue
 			}
 			p.Fragment = true
-			if offset&0xfff8 != 0 {
-				return d.laterFragment(&k, l, p)
-			}
-			return d.firstFragment(&k, l, p)
+			return d.fragment(&k, int(offset&0xfff8), offset&1 != 0, l, p)
 		default:
 			return d.upper(l, p)
 		}

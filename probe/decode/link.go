@@ -14,11 +14,37 @@ const (
 	linkPPPEther   = 51
 	linkPPPHDLC    = 50
 	linkCiscoHDLC  = 104
+	linkPrism      = 119
+	linkAVS        = 163
+	linkPPPPPPD    = 166
+	linkPPI        = 192
+	linkPPPWithDir = 204
 )
 
-// link reads every link layer but Ethernet.
+// link reads the link layer of type typ.
 func (d *Decoder) link(typ uint16, l *layer, p *Packet) Verdict {
 	switch typ {
+	case capture.LinkEthernet:
+		return d.ethernet(l, p)
+	case capture.LinkIEEE80211:
+		return d.wifi(l, p)
+	case capture.LinkRadiotap:
+		return d.radiotap(l, p)
+	case linkPrism, linkAVS:
+		return d.prism(l, p)
+	case linkPPI:
+		return d.ppi(l, p)
+	case linkPPPPPPD, linkPPPWithDir: // 0 or 1 for the direction, in place of the address 0xff or before it
+		if len(l.b) < 2 {
+			return short(2, l.wire)
+		}
+		if l.b[0] <= 1 {
+			l.skip(1)
+			if l.b[0] == 3 {
+				l.skip(1)
+			}
+		}
+		return d.ppp(l, p)
 	case capture.LinkRaw, capture.LinkIPv4, capture.LinkIPv6, linkRawBSD, linkRawOpenBSD:
 		return d.raw(l, p)
 	case capture.LinkNull, capture.LinkLoop:
@@ -77,39 +103,6 @@ func (d *Decoder) loopback(l *layer, p *Packet) Verdict {
 		return d.ipv6(l, p)
 	}
 	return d.raw(l, p) // numbers of rarer systems: the packet's own version decides
-}
-
-// PPP protocol numbers (IANA).
-const (
-	pppIPv4   = 0x0021
-	pppIPv6   = 0x0057
-	pppMPLS   = 0x0281
-	pppMPLSUp = 0x0283
-)
-
-// ppp reads a PPP header, with or without address and control (RFC 1662) and
-// with the protocol in one or two octets (RFC 1661 section 6.5).
-func (d *Decoder) ppp(l *layer, p *Packet) Verdict {
-	if len(l.b) >= 2 && l.b[0] == 0xff && l.b[1] == 3 {
-		l.skip(2)
-	}
-	if len(l.b) < 2 {
-		return short(2, l.wire)
-	}
-	proto, n := binary.BigEndian.Uint16(l.b), 2
-	if l.b[0]&1 != 0 {
-		proto, n = uint16(l.b[0]), 1
-	}
-	l.skip(n)
-	switch proto {
-	case pppIPv4:
-		return d.ipv4(l, p)
-	case pppIPv6:
-		return d.ipv6(l, p)
-	case pppMPLS, pppMPLSUp:
-		return d.mpls(l, p)
-	}
-	return NonIP
 }
 
 // Hardware types of a cooked frame whose protocol field is no EtherType.

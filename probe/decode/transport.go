@@ -17,12 +17,15 @@ func (d *Decoder) upper(l *layer, p *Packet) Verdict {
 	case flow.ProtoICMP, flow.ProtoICMPv6:
 		return icmp(l, p)
 	case flow.ProtoSCTP:
-		if len(l.b) < 4 {
-			return short(4, l.wire)
+		return withPorts(12, l, p)
+	case protoUDPLite: // RFC 3828: in place of a length, what the checksum covers
+		return withPorts(udpHeader, l, p)
+	case protoDCCP: // RFC 4340 section 5.1: the data offset in words
+		n := 12
+		if len(l.b) > 4 {
+			n = max(n, int(l.b[4])*4)
 		}
-		ports(l, p)
-		body(l, p, 12)
-		return OK
+		return withPorts(n, l, p)
 	case protoAH:
 		return d.extensions(l, p)
 	}
@@ -30,6 +33,16 @@ func (d *Decoder) upper(l *layer, p *Packet) Verdict {
 		return d.tunnel(l, p)
 	}
 	body(l, p, 0)
+	return OK
+}
+
+// withPorts reads a header of n octets that begins with the ports.
+func withPorts(n int, l *layer, p *Packet) Verdict {
+	if len(l.b) < 4 {
+		return short(4, l.wire)
+	}
+	ports(l, p)
+	body(l, p, n)
 	return OK
 }
 
@@ -134,11 +147,12 @@ func (d *Decoder) udp(l *layer, p *Packet) Verdict {
 	if d.outerOnly || p.Fragment || len(p.Payload) < 8 {
 		return OK
 	}
-	return d.udpTunnel(l, p)
+	d.udpTunnel(l, p)
+	return OK
 }
 
 // icmp reads type, code and, for messages that ask and answer, the identifier
-// (RFC 792, RFC 950, RFC 4443).
+// (RFC 792, RFC 950, RFC 4443), and what an error quotes.
 func icmp(l *layer, p *Packet) Verdict {
 	b := l.b
 	if len(b) < 2 {
@@ -148,6 +162,12 @@ func icmp(l *layer, p *Packet) Verdict {
 	body(l, p, 8)
 	if len(b) >= 6 && hasIdentifier(p.Protocol, b[0]) {
 		p.ICMPID = binary.BigEndian.Uint16(b[4:])
+	}
+	switch {
+	case quotes(p.Protocol, b[0]) && len(b) > 8:
+		p.quote(b[8:])
+	case p.Protocol == flow.ProtoICMPv6 && b[0] == icmpv6Redirect:
+		p.quote(redirected(b))
 	}
 	return OK
 }
