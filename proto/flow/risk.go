@@ -22,7 +22,7 @@ const (
 	RiskNumericIPHost                  Risk = 1 << 12
 	RiskHTTPSuspiciousURL              Risk = 1 << 13
 	RiskHTTPSuspiciousHeader           Risk = 1 << 14
-	RiskTLSNotCarryingHttps            Risk = 1 << 15
+	RiskTLSNotCarryingHTTPS            Risk = 1 << 15
 	RiskSuspiciousDGADomain            Risk = 1 << 16
 	RiskMalformedPacket                Risk = 1 << 17
 	RiskSSHObsoleteClient              Risk = 1 << 18
