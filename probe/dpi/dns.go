@@ -72,7 +72,7 @@ func looksOnPort(b []byte, h *hint) bool { return h.onPort && looksDNS(b, false)
 func (in *Inspector) dnsDatagram(st *State, _ side, b []byte, rec *flow.Record, now int64) {
 	// The first piece of a fragmented message breaks off; that is not its fault.
 	if !in.dnsMessage(st, b, rec, now) && !st.fragment {
-		in.stats.Malformed++
+		in.malformed(rec)
 	}
 }
 
@@ -161,7 +161,7 @@ func (in *Inspector) dnsStream(st *State, d side, b []byte, rec *flow.Record, no
 	}
 	m := b[2:min(2+size, len(b))]
 	if !looksDNS(m, false) || !in.dnsMessage(st, m, rec, now) {
-		in.stats.Malformed++
+		in.malformed(rec)
 		if !looksDNS(m, false) {
 			in.cutStream(rec)
 			s.lost = true

@@ -62,6 +62,8 @@ type Inspector struct {
 	codes   []uint16 // cipher and extension lists being sorted
 	text    []byte   // second scratch, for text made while scratch is in use
 	quic    quicScratch
+
+	certificates certificateCache
 }
 
 // NewInspector returns an Inspector for one worker goroutine.
@@ -245,6 +247,12 @@ func (in *Inspector) giveUp(st *State, rec *flow.Record) {
 		}
 	}
 	st.finished = true
+}
+
+// malformed counts a message of a recognised protocol that does not parse.
+func (in *Inspector) malformed(rec *flow.Record) {
+	in.stats.Malformed++
+	rec.Risks |= flow.RiskMalformedPacket
 }
 
 func (in *Inspector) cutStream(rec *flow.Record) {

@@ -140,7 +140,7 @@ func FuzzHTTPHeader(f *testing.F) {
 		in, rec := NewInspector(Config{}), flow.Record{}
 		m := parseHTTP(b)
 		in.noteRequest(&m, &rec)
-		in.noteResponse(&m, &rec)
+		in.noteResponse(&m, &rec, 0)
 		scan := 0
 		whole := headerEnd(b, &scan)
 		scan = 0

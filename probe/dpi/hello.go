@@ -160,7 +160,7 @@ func (in *Inspector) clientHello(body []byte, transport byte, rec *flow.Record) 
 	}
 	h, ok := parseHello(body, false)
 	if !ok {
-		in.stats.Malformed++
+		in.malformed(rec)
 		return
 	}
 	if rec.TLSVersion == 0 {
@@ -181,7 +181,7 @@ const helloRetry = "\xCF\x21\xAD\x74\xE5\x9A\x61\x11\xBE\x1D\x8C\x02\x1E\x65\xB8
 func (in *Inspector) serverHello(body []byte, rec *flow.Record) (again bool) {
 	h, ok := parseHello(body, true)
 	if !ok {
-		in.stats.Malformed++
+		in.malformed(rec)
 		return false
 	}
 	rec.TLSVersion = h.version

@@ -11,13 +11,20 @@ type httpState struct {
 	half [2]httpHalf
 	// Methods of the requests whose response has not come, oldest first. Beyond
 	// the bound, requests count as ordinary ones.
-	asked  [32]askedMethod
+	asked  [32]asked
 	nasked uint8
+}
+
+// asked is a request that waits for its response.
+type asked struct {
+	method askedMethod
+	at     int64 // time of its first octet, ns
 }
 
 type httpHalf struct {
 	mode httpMode
-	scan int // octets of the header that were searched for its end
+	scan int   // octets of the header that were searched for its end
+	at   int64 // time of the header's first octet, ns
 }
 
 type httpMode uint8
@@ -116,7 +123,7 @@ func knownMethod(b []byte) bool {
 }
 
 // httpStream parses headers and steps over bodies without looking at them.
-func (in *Inspector) httpStream(st *State, d side, b []byte, rec *flow.Record, _ int64) int {
+func (in *Inspector) httpStream(st *State, d side, b []byte, rec *flow.Record, now int64) int {
 	if st.http == nil {
 		st.http = in.newHTTP()
 	}
@@ -137,6 +144,9 @@ func (in *Inspector) httpStream(st *State, d side, b []byte, rec *flow.Record, _
 	if b[0] == '\r' || b[0] == '\n' { // RFC 9112, section 2.2
 		return 1
 	}
+	if h.at == 0 {
+		h.at = now
+	}
 	if h.scan == 0 {
 		switch looksHTTP(b) {
 		case no:
@@ -155,12 +165,13 @@ func (in *Inspector) httpStream(st *State, d side, b []byte, rec *flow.Record, _
 		st.blocked = true
 		return 0
 	}
-	h.scan = 0
+	at := h.at
+	h.scan, h.at = 0, 0
 	m := parseHTTP(b[:end])
 	if response {
-		in.httpResponse(st, d, &m, rec)
+		in.httpResponse(st, d, &m, rec, at, b[end:])
 	} else {
-		in.httpRequest(st, d, &m, rec)
+		in.httpRequest(st, d, &m, rec, at)
 	}
 	if s.dead {
 		return len(b)
@@ -193,7 +204,7 @@ func headerEnd(b []byte, scan *int) int {
 	return 0
 }
 
-func (in *Inspector) httpRequest(st *State, d side, m *httpMessage, rec *flow.Record) {
+func (in *Inspector) httpRequest(st *State, d side, m *httpMessage, rec *flow.Record, at int64) {
 	in.noteRequest(m, rec)
 	x := st.http
 	kind := askedOther
@@ -204,7 +215,7 @@ func (in *Inspector) httpRequest(st *State, d side, m *httpMessage, rec *flow.Re
 		kind = askedConnect
 	}
 	if int(x.nasked) < len(x.asked) {
-		x.asked[x.nasked] = kind
+		x.asked[x.nasked] = asked{kind, at}
 		x.nasked++
 	}
 	switch {
@@ -215,11 +226,15 @@ func (in *Inspector) httpRequest(st *State, d side, m *httpMessage, rec *flow.Re
 	}
 }
 
-func (in *Inspector) httpResponse(st *State, d side, m *httpMessage, rec *flow.Record) {
-	in.noteResponse(m, rec)
+func (in *Inspector) httpResponse(st *State, d side, m *httpMessage, rec *flow.Record, at int64, body []byte) {
 	x, s := st.http, &st.half[d]
+	latency := uint32(0)
+	if x.nasked > 0 {
+		latency = microseconds(at - x.asked[0].at)
+	}
+	in.noteResponse(m, rec, latency)
 	if m.status == 101 {
-		st.finished = true // RFC 9110, section 15.2.2: another protocol follows
+		in.httpUpgrade(st, m, rec)
 		return
 	}
 	if m.status >= 100 && m.status < 200 {
@@ -227,13 +242,16 @@ func (in *Inspector) httpResponse(st *State, d side, m *httpMessage, rec *flow.R
 	}
 	kind := askedOther
 	if x.nasked > 0 {
-		kind = x.asked[0]
+		kind = x.asked[0].method
 		copy(x.asked[:], x.asked[1:x.nasked])
 		x.nasked--
 	}
+	if m.status >= 200 && m.status < 300 {
+		rec.Risks |= binaryTransfer(m, body)
+	}
 	switch {
 	case kind == askedConnect && m.status >= 200 && m.status < 300:
-		st.finished = true
+		in.startAnew(st)
 	case kind == askedHead || m.status == 204 || m.status == 304:
 	case m.chunked:
 		x.half[d].mode = httpChunk
@@ -292,7 +310,7 @@ func unhex(c byte) byte {
 // message is where it goes on.
 func (in *Inspector) httpLost(st *State, d side, rec *flow.Record) {
 	in.cutStream(rec)
-	in.stats.Malformed++
+	in.malformed(rec)
 	st.http.half[d] = httpHalf{}
 	st.half[d].lost = true
 	st.half[d].skip = 0
@@ -312,7 +330,7 @@ func (in *Inspector) httpCut(st *State, d side, b []byte, rec *flow.Record) {
 	m := parseHTTP(b)
 	switch {
 	case m.status != 0 && len(rec.HTTPStatuses) < flow.MaxList:
-		in.noteResponse(&m, rec)
+		in.noteResponse(&m, rec, 0)
 	case len(m.method) > 0 && len(rec.HTTPRequests) < flow.MaxList:
 		in.noteRequest(&m, rec)
 	}

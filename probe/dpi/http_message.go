@@ -12,6 +12,9 @@ type httpMessage struct {
 	status         uint16 // of a response, 0 for a request
 	host, agent    []byte
 	contentType    []byte
+	server         []byte
+	authorization  []byte
+	upgrade        []byte
 	length         int64 // Content-Length, -1 not given or not usable
 	chunked        bool
 }
@@ -57,6 +60,18 @@ func (m *httpMessage) field(name, value []byte) {
 	case 4:
 		if is("host") && m.host == nil {
 			m.host = value
+		}
+	case 6:
+		if is("server") && m.server == nil {
+			m.server = value
+		}
+	case 7:
+		if is("upgrade") && m.upgrade == nil {
+			m.upgrade = value
+		}
+	case 13:
+		if is("authorization") && m.authorization == nil {
+			m.authorization = value
 		}
 	case 10:
 		if is("user-agent") && m.agent == nil {
@@ -109,6 +124,8 @@ func (in *Inspector) noteRequest(m *httpMessage, rec *flow.Record) {
 		rec.HTTPURI = in.printable(m.target, rec)
 		rec.HTTPUserAgent = in.printable(m.agent, rec)
 	}
+	in.httpUser(m.authorization, rec)
+	rec.Risks |= requestRisks(m, host)
 	b := append(append(in.scratch[:0], m.method...), ' ')
 	switch {
 	case path != nil:
@@ -122,11 +139,20 @@ func (in *Inspector) noteRequest(m *httpMessage, rec *flow.Record) {
 	rec.HTTPRequests = append(rec.HTTPRequests, in.printable(b, rec))
 }
 
-// noteResponse does the same for a response.
-func (in *Inspector) noteResponse(m *httpMessage, rec *flow.Record) {
+// noteResponse does the same for a response. latency is in microseconds.
+func (in *Inspector) noteResponse(m *httpMessage, rec *flow.Record, latency uint32) {
 	if len(rec.HTTPStatuses) == 0 {
 		rec.HTTPStatus = m.status
 		rec.HTTPContentType = in.printable(m.contentType, rec)
 	}
 	rec.HTTPStatuses = append(rec.HTTPStatuses, m.status)
+	rec.HTTPLatencies = append(rec.HTTPLatencies, latency)
+	if m.status >= 400 {
+		rec.Risks |= flow.RiskErrorCodeDetected
+		rec.AppErrors++
+	}
+	if rec.ServerSoftware == "" && len(m.server) > 0 {
+		rec.ServerSoftware = in.printable(m.server, rec)
+		rec.Risks |= obsoleteServer(rec.ServerSoftware)
+	}
 }

@@ -52,7 +52,14 @@ func protocols() []protocol {
 		nbnsProtocol(),
 		quicProtocol(),
 		dnsProtocol(),
+		smbProtocol(),
+		kerberosProtocol(),
+		ldapProtocol(),
+		rdpProtocol(),
+		snmpProtocol(),
+		cldapProtocol(),
 		http2Protocol(),
+		websocketProtocol(),
 	}
 }
 

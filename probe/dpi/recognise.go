@@ -102,12 +102,8 @@ func (in *Inspector) recognised(st *State, p *protocol, rec *flow.Record) {
 func (in *Inspector) become(st *State, app string) {
 	for i := range in.protocols {
 		if p := &in.protocols[i]; p.app == app {
+			in.forgetProtocol(st)
 			st.parser, st.kind = p, max(p.kind, kindOther)
-			st.packets = 0
-			st.phase, st.count, st.word, st.flags, st.extra = [2]uint8{}, [2]uint32{}, [2]uint64{}, 0, nil
-			for d := range st.half {
-				st.half[d].dead, st.half[d].used = false, false
-			}
 			return
 		}
 	}
@@ -187,5 +183,23 @@ func (in *Inspector) software(d side, b []byte, rec *flow.Record) {
 	}
 	if *s == "" {
 		*s = in.printable(b, rec)
+	}
+}
+
+// startAnew lets the flow be recognised once more, as what a proxy carries
+// after CONNECT. The record keeps the application it has.
+func (in *Inspector) startAnew(st *State) {
+	in.forgetProtocol(st)
+	st.parser, st.kind = nil, kindNone
+}
+
+// forgetProtocol empties what a parser remembered of the flow.
+func (in *Inspector) forgetProtocol(st *State) {
+	in.giveBack(st)
+	st.packets = 0
+	st.phase, st.count, st.word, st.flags, st.extra = [2]uint8{}, [2]uint32{}, [2]uint64{}, 0, nil
+	st.quic = quicState{}
+	for d := range st.half {
+		st.half[d].dead, st.half[d].used, st.half[d].lost, st.half[d].skip = false, false, false, 0
 	}
 }

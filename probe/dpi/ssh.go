@@ -46,7 +46,7 @@ func (in *Inspector) sshStream(st *State, d side, b []byte, rec *flow.Record, _ 
 		n := bytes.IndexByte(b[:min(len(b), sshMaxBanner)], '\n')
 		if n < 0 {
 			if len(b) >= sshMaxBanner {
-				in.stats.Malformed++
+				in.malformed(rec)
 				return in.sshEnd(st, s, len(b))
 			}
 			return 0
@@ -75,7 +75,7 @@ func (in *Inspector) sshStream(st *State, d side, b []byte, rec *flow.Record, _ 
 		return in.sshEnd(st, s, len(b))
 	}
 	if end < 22 {
-		in.stats.Malformed++
+		in.malformed(rec)
 		return in.sshEnd(st, s, len(b))
 	}
 	if len(b) < end {
@@ -105,7 +105,7 @@ func (in *Inspector) kexInit(b []byte, d side, rec *flow.Record) {
 		lists[i] = r.take(int(min(binary.BigEndian.Uint32(size), streamLimit+1)))
 	}
 	if r.bad {
-		in.stats.Malformed++
+		in.malformed(rec)
 		return
 	}
 	own := 2 // kex, host key, then pairs client to server, server to client

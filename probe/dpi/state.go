@@ -93,6 +93,16 @@ func (in *Inspector) release(st *State) {
 		in.drop(&st.half[d])
 		in.pool.put(&st.half[d].message)
 	}
+	in.giveBack(st)
+	*st = State{finished: true}
+	if len(in.free) < maxFree {
+		st.finished = false
+		in.free = append(in.free, st)
+	}
+}
+
+// giveBack returns what the parsers of HTTP and DNS hold to the pools.
+func (in *Inspector) giveBack(st *State) {
 	if x := st.http; x != nil && len(in.freeX) < maxFree {
 		*x = httpState{}
 		in.freeX = append(in.freeX, x)
@@ -101,9 +111,5 @@ func (in *Inspector) release(st *State) {
 		*x = dnsState{}
 		in.freeD = append(in.freeD, x)
 	}
-	*st = State{finished: true}
-	if len(in.free) < maxFree {
-		st.finished = false
-		in.free = append(in.free, st)
-	}
+	st.http, st.dns = nil, nil
 }

@@ -13,8 +13,10 @@ const (
 	recordHandshake        = 22
 	recordData             = 23
 
-	helloClient = 1
-	helloServer = 2
+	helloClient  = 1
+	helloServer  = 2
+	certificates = 11
+	helloDone    = 14
 
 	// maxRecord is the longest record: 2^14 octets and 2048 of expansion (RFC 5246, section 6.2.3).
 	maxRecord = 1<<14 + 2048
@@ -90,11 +92,32 @@ func looksSSL2(b []byte) verdict {
 	return yes
 }
 
-// tlsStream parses records until both hellos have been read. It waits for a
-// whole hello, not for a whole record: servers put their certificates into the
-// same one.
-func (in *Inspector) tlsStream(st *State, d side, b []byte, rec *flow.Record, _ int64) int {
+// What a direction still wants, in State.phase.
+const (
+	tlsHello       = iota // its hello
+	tlsCertificate        // the server's certificate, which TLS 1.3 encrypts
+	tlsAlerts             // nothing but an alert before all is encrypted
+)
+
+// maxSkipped bounds the handshake records read of a direction whose hello has
+// been seen, so that one without end costs nothing.
+const maxSkipped = 64
+
+// tlsStream parses records up to the first that may be encrypted: the hellos,
+// the server's certificate and alerts. State.count is what is left of the
+// handshake record at hand, State.word the time of the side's first octet,
+// State.flags the records skipped.
+func (in *Inspector) tlsStream(st *State, d side, b []byte, rec *flow.Record, now int64) int {
 	s := &st.half[d]
+	if st.word[d] == 0 {
+		st.word[d] = uint64(now)
+		if first := st.word[d.other()]; first != 0 && rec.TLSHandshake == 0 && st.phase[d.other()] != tlsHello {
+			rec.TLSHandshake = microseconds(now - int64(first))
+		}
+	}
+	if st.count[d] > 0 {
+		return in.tlsHandshake(st, d, b, rec, now)
+	}
 	if len(b) < 5 {
 		return 0
 	}
@@ -106,87 +129,176 @@ func (in *Inspector) tlsStream(st *State, d side, b []byte, rec *flow.Record, _ 
 	}
 	size := int(binary.BigEndian.Uint16(b[3:]))
 	if b[0] < recordChangeCipherSpec || b[0] > recordData || b[1] != 3 || size > maxRecord {
-		in.stats.Malformed++
+		in.malformed(rec)
 		return in.tlsEnd(st, s, len(b))
 	}
-	if b[0] == recordData {
-		return in.tlsEnd(st, s, len(b))
-	}
-	if b[0] != recordHandshake || size == 0 {
-		s.skip = uint64(5 + size)
-		return skipped(s, len(b))
-	}
-	body := b[5:min(5+size, len(b))]
-	if len(s.message) == 0 {
-		if len(body) < 4 && len(body) < size {
-			return 0
-		}
-		if len(body) >= 4 {
-			need := 4 + int(body[1])<<16 + int(body[2])<<8 + int(body[3])
-			if need <= size {
-				if len(body) < need {
-					return 0
-				}
-				return in.tlsMessage(st, s, body[:need], len(b), rec)
+	switch b[0] {
+	case recordHandshake:
+		if st.phase[d] == tlsAlerts {
+			if st.flags++; st.flags > maxSkipped {
+				return in.tlsEnd(st, s, len(b))
 			}
 		}
-	}
-	if len(body) < size {
-		if 5+size > streamLimit {
-			in.cutStream(rec)
-			return in.tlsEnd(st, s, len(b))
+		st.count[d] = uint32(size)
+		return 5
+	case recordChangeCipherSpec:
+		if st.phase[d] == tlsHello { // after a HelloRetryRequest
+			s.skip = uint64(5 + size)
+			return skipped(s, len(b))
 		}
+	case recordAlert:
+		if size == 2 {
+			if len(b) < 7 {
+				return 0
+			}
+			if b[5] == 2 {
+				rec.Risks |= flow.RiskTLSFatalAlert
+				rec.AppErrors++
+			}
+			return 7
+		}
+	}
+	return in.tlsEnd(st, s, len(b))
+}
+
+// tlsHandshake takes octets of a handshake record. It waits for a whole
+// message, not for a whole record, and of the certificates only for the first.
+func (in *Inspector) tlsHandshake(st *State, d side, b []byte, rec *flow.Record, now int64) int {
+	s, left := &st.half[d], int(st.count[d])
+	body := b[:min(left, len(b))]
+	if st.phase[d] == tlsAlerts {
+		return st.tlsSkip(d, left, len(b))
+	}
+	if len(s.message) > 0 {
+		return in.tlsGather(st, d, body, rec, now)
+	}
+	if len(body) < 10 && len(body) < left {
 		return 0
 	}
-	return in.tlsGather(st, s, body, len(b), rec)
+	whole, need := handshakeSize(body)
+	switch {
+	case whole == 0 || need > left && need <= streamLimit: // goes on in the next record
+		return in.tlsGather(st, d, body, rec, now)
+	case need > streamLimit:
+		in.cutStream(rec)
+		return in.tlsEnd(st, s, len(b))
+	case len(body) < need:
+		return 0
+	}
+	in.tlsMessage(st, d, body[:need], rec, now)
+	if s.dead || whole > left {
+		st.phase[d] = tlsAlerts
+		return st.tlsSkip(d, left, len(b))
+	}
+	return st.tlsSkip(d, whole, len(b))
+}
+
+// handshakeSize returns the size of the message that begins with b, and how
+// much of it is read: all of a hello, the first certificate, or its type only. 0: b
+// is too short to tell.
+func handshakeSize(b []byte) (whole, need int) {
+	if len(b) < 4 {
+		return 0, 0
+	}
+	whole = 4 + int(b[1])<<16 + int(b[2])<<8 + int(b[3])
+	switch b[0] {
+	case helloClient, helloServer:
+		return whole, whole
+	case certificates:
+		if whole < 10 {
+			return whole, whole
+		}
+		if len(b) < 10 {
+			return 0, 0
+		}
+		return whole, min(whole, 10+int(b[7])<<16+int(b[8])<<8+int(b[9]))
+	}
+	return whole, 4
+}
+
+// tlsSkip steps over n octets of the record at hand, of which have are there.
+func (st *State) tlsSkip(d side, n, have int) int {
+	st.count[d] -= uint32(n)
+	st.half[d].skip = uint64(n)
+	return skipped(&st.half[d], have)
 }
 
 // tlsGather puts together a handshake message that is spread over records.
-func (in *Inspector) tlsGather(st *State, s *stream, body []byte, all int, rec *flow.Record) int {
-	need := len(s.message) + len(body)
-	if need > cap(s.message) {
-		b := in.take(st, need, cap(s.message))
-		if b == nil {
+func (in *Inspector) tlsGather(st *State, d side, body []byte, rec *flow.Record, now int64) int {
+	s := &st.half[d]
+	used := 0
+	for used < len(body) {
+		_, need := handshakeSize(s.message)
+		if need == 0 { // its header
+			need = len(s.message) + 1
+		}
+		k := min(need-len(s.message), len(body)-used)
+		if need > streamLimit || !in.tlsKeep(st, s, body[used:used+k]) {
 			in.cutStream(rec)
-			return in.tlsEnd(st, s, all)
+			in.pool.put(&s.message)
+			st.phase[d] = tlsAlerts
+			break
 		}
-		b = append(b, s.message...)
+		used += k
+		whole, need := handshakeSize(s.message)
+		if need == 0 || len(s.message) < need {
+			continue
+		}
+		in.tlsMessage(st, d, s.message[:need], rec, now)
 		in.pool.put(&s.message)
-		s.message = b
-	}
-	s.message = append(s.message, body...)
-	m := s.message
-	if len(m) >= 4 {
-		if size := 4 + int(m[1])<<16 + int(m[2])<<8 + int(m[3]); size <= len(m) {
-			return in.tlsMessage(st, s, m[:size], all, rec)
-		} else if size > streamLimit || m[0] != helloClient && m[0] != helloServer {
-			if m[0] == helloClient || m[0] == helloServer {
-				in.cutStream(rec)
-			}
-			return in.tlsEnd(st, s, all)
+		if whole > need { // the rest may be spread over records, too
+			st.phase[d] = tlsAlerts
 		}
+		break
 	}
-	return 5 + len(body)
+	st.count[d] -= uint32(used)
+	return used
 }
 
-// tlsMessage takes one complete handshake message and ends the direction: its
-// hello is all that is read, but for a HelloRetryRequest, after which the
-// server sends another.
-func (in *Inspector) tlsMessage(st *State, s *stream, m []byte, all int, rec *flow.Record) int {
-	again := false
+// tlsKeep appends to the message being gathered.
+func (in *Inspector) tlsKeep(st *State, s *stream, b []byte) bool {
+	if need := len(s.message) + len(b); need > cap(s.message) {
+		room := in.take(st, need, cap(s.message))
+		if room == nil {
+			return false
+		}
+		room = append(room, s.message...)
+		in.pool.put(&s.message)
+		s.message = room
+	}
+	s.message = append(s.message, b...)
+	return true
+}
+
+// tlsMessage takes one handshake message, complete but for what comes after the
+// first certificate.
+func (in *Inspector) tlsMessage(st *State, d side, m []byte, rec *flow.Record, now int64) {
+	phase := &st.phase[d]
 	switch m[0] {
 	case helloClient:
+		st.packets = 0
 		in.clientHello(m[4:], 't', rec)
+		*phase = tlsAlerts
 	case helloServer:
-		again = in.serverHello(m[4:], rec)
+		st.packets = 0
+		if in.serverHello(m[4:], rec) {
+			return // a HelloRetryRequest: the hello is still to come
+		}
+		*phase = tlsAlerts
+		if rec.TLSVersion <= 0x0303 {
+			*phase = tlsCertificate
+		}
 	case 0: // HelloRequest
-		again = true
+	case certificates:
+		in.certificate(m, rec, now)
+		*phase = tlsAlerts
+	case helloDone:
+		*phase = tlsAlerts
+	default:
+		if *phase == tlsHello {
+			*phase = tlsAlerts // met in the middle
+		}
 	}
-	if again && len(s.message) == 0 {
-		s.skip = 5 + uint64(len(m))
-		return skipped(s, all)
-	}
-	return in.tlsEnd(st, s, all)
 }
 
 func (in *Inspector) tlsEnd(st *State, s *stream, all int) int {
@@ -203,3 +315,6 @@ func skipped(s *stream, n int) int {
 	s.skip -= k
 	return int(k)
 }
+
+// microseconds of a span of packet time, at least 1: 0 is unknown.
+func microseconds(ns int64) uint32 { return uint32(min(max(ns/1000, 1), 1<<32-1)) }

@@ -7,13 +7,16 @@ import (
 	"github.com/tapwatch/tapwatch/proto/flow"
 )
 
+const changeCipher = "\x14\x03\x03\x00\x01\x01"
+
 func TestTLSHowever(t *testing.T) {
 	hello := goHello(t, "example.org", "h2", "http/1.1")
 	direct := newTalk(t, protoTCP, 8443)
 	direct.send(sideSrc, hello)
-	direct.send(sideDst, serverHelloRecord())
+	direct.send(sideDst, serverHelloRecord()+changeCipher)
+	direct.send(sideSrc, changeCipher)
 	if !direct.st.Done() {
-		t.Error("not done after both hellos")
+		t.Error("not done when all is encrypted")
 	}
 	want := *direct.end()
 	if want.App != "tls" || want.AppSource != flow.AppDPI || want.TLSSNI != "example.org" || want.TLSALPN != "h2,http/1.1" ||

@@ -1,0 +1,220 @@
+package quality
+
+import (
+	"bufio"
+	"fmt"
+	"maps"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/tapwatch/tapwatch/proto/flow"
+)
+
+// apps names what nDPI's protocols are here, as far as they are among those
+// that the probe recognises. Several: nDPI does not tell them apart.
+var apps = map[string][]string{
+	"TLS": {"tls"}, "DTLS": {"dtls"}, "QUIC": {"quic"}, "HTTP": {"http"}, "HTTP2": {"http2"}, "HTTP_Proxy": {"http"}, "HTTP_Connect": {"http"},
+	"WebSocket": {"websocket"}, "gRPC": {"grpc"},
+	"DNS": {"dns"}, "DoH_DoT": {"tls", "http2", "quic"}, "MDNS": {"mdns"}, "LLMNR": {"llmnr"}, "NetBIOS": {"nbns", "nbdgm", "smb"},
+	"DHCP": {"dhcp"}, "DHCPV6": {"dhcpv6"}, "NTP": {"ntp"}, "SNMP": {"snmp"}, "SSH": {"ssh"}, "SMBv1": {"smb", "nbdgm"}, "SMBv23": {"smb"},
+	"Kerberos": {"kerberos"}, "LDAP": {"ldap", "cldap"}, "RDP": {"rdp"}, "VNC": {"vnc"},
+	"FTP_CONTROL": {"ftp"}, "FTPS": {"ftp", "tls"}, "FTP_DATA": {"ftp_data"}, "TFTP": {"tftp"},
+	"SMTP": {"smtp"}, "SMTPS": {"smtp", "tls"}, "POP3": {"pop3"}, "POPS": {"pop3", "tls"}, "IMAP": {"imap"}, "IMAPS": {"imap", "tls"}, "Telnet": {"telnet"},
+	"SIP": {"sip"}, "RTP": {"rtp"}, "SRTP": {"rtp"}, "RTCP": {"rtcp"}, "STUN": {"stun"}, "Syslog": {"syslog"},
+	"MQTT": {"mqtt"}, "AMQP": {"amqp"}, "Kafka": {"kafka"}, "Redis": {"redis"}, "Memcached": {"memcached"},
+	"MySQL": {"mysql"}, "PostgreSQL": {"postgresql"}, "MongoDB": {"mongodb"}, "MsSQL-TDS": {"mssql"}, "Oracle": {"oracle"}, "Cassandra": {"cassandra"},
+	"Modbus": {"modbus"}, "S7Comm": {"s7comm"}, "S7CommPlus": {"s7comm"}, "DNP3": {"dnp3"}, "IEC60870": {"iec104"}, "EthernetIP": {"ethernetip"},
+	"BACnet": {"bacnet"}, "OPC-UA": {"opcua"}, "BitTorrent": {"bittorrent"}, "WireGuard": {"wireguard"}, "OpenVPN": {"openvpn"},
+	"IPSec": {"ike", "esp"}, "L2TP": {"l2tp"}, "Radius": {"radius"}, "Diameter": {"diameter"}, "SOCKS": {"socks"},
+	"RTMP": {"rtmp"}, "RTSP": {"rtsp"}, "BITCOIN": {"bitcoin"}, "Tor": {"tor"}, "SSDP": {"ssdp"},
+	"ICMP": {"icmp"}, "ICMPV6": {"icmpv6"}, "IGMP": {"igmp"},
+}
+
+// ndpiFlow is a line of ndpiReader's output.
+type ndpiFlow struct {
+	key        pair
+	master     string
+	service    string
+	confidence string
+	ja4, sni   string
+}
+
+// pair is a flow's ends, the lower first.
+type pair struct {
+	proto uint8
+	a, b  netip.AddrPort
+}
+
+func pairOf(proto uint8, a, b netip.AddrPort) pair {
+	if b.Compare(a) < 0 {
+		a, b = b, a
+	}
+	return pair{proto, a, b}
+}
+
+var (
+	ndpiLine  = regexp.MustCompile(`^\t\d+\t(\S+) (\S+) <?-> (\S+) .*?\[proto: [\d.]+/([^\]]+)\]`)
+	ndpiField = regexp.MustCompile(`\[(Confidence|JA4|Hostname/SNI): ([^\]]*)\]`)
+	ndpiProto = map[string]uint8{"TCP": 6, "UDP": 17, "ICMP": 1, "ICMPV6": 58, "IGMP": 2, "SCTP": 132}
+)
+
+// readNDPI reads what ndpiReader printed of one capture.
+func readNDPI(t *testing.T, path string) (all []ndpiFlow) {
+	t.Helper()
+	f, err := os.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	lines := bufio.NewScanner(f)
+	lines.Buffer(nil, 1<<20)
+	for lines.Scan() {
+		m := ndpiLine.FindStringSubmatch(lines.Text())
+		if m == nil {
+			continue
+		}
+		proto, known := ndpiProto[m[1]]
+		a, errA := netip.ParseAddrPort(m[2])
+		b, errB := netip.ParseAddrPort(m[3])
+		if errA != nil || errB != nil {
+			if a, errA = withPort(m[2]); errA != nil {
+				continue
+			}
+			if b, errB = withPort(m[3]); errB != nil {
+				continue
+			}
+		}
+		if !known {
+			continue
+		}
+		n := ndpiFlow{key: pairOf(proto, a, b)}
+		n.master, n.service, _ = strings.Cut(m[4], ".")
+		for _, f := range ndpiField.FindAllStringSubmatch(lines.Text(), -1) {
+			switch f[1] {
+			case "Confidence":
+				n.confidence = f[2]
+			case "JA4":
+				n.ja4 = f[2]
+			case "Hostname/SNI":
+				n.sni = f[2]
+			}
+		}
+		all = append(all, n)
+	}
+	if err := lines.Err(); err != nil {
+		t.Fatal(err)
+	}
+	return all
+}
+
+// withPort reads an address that stands without a port.
+func withPort(s string) (netip.AddrPort, error) {
+	a, err := netip.ParseAddr(strings.Trim(s, "[]"))
+	return netip.AddrPortFrom(a, 0), err
+}
+
+// ndpiCaptures calls f for each capture with nDPI's result.
+func ndpiCaptures(t *testing.T, f func(name, path string, expected []ndpiFlow)) {
+	root := captures(t)
+	dir := t.TempDir()
+	unpack(t, filepath.Join(root, "corpus/ndpi.tar.gz"), dir)
+	for _, where := range [][2]string{{filepath.Join(root, "ndpi"), filepath.Join(root, "ndpi/expected")}, {filepath.Join(dir, "pcap"), filepath.Join(dir, "result")}} {
+		files, err := filepath.Glob(filepath.Join(where[0], "*.*"))
+		if err != nil || len(files) == 0 {
+			t.Fatalf("no captures in %s: %v", where[0], err)
+		}
+		for _, path := range files {
+			out := filepath.Join(where[1], filepath.Base(path)+".out")
+			if _, err := os.Stat(out); err != nil {
+				continue
+			}
+			f(filepath.Base(path), path, readNDPI(t, out))
+		}
+	}
+}
+
+// TestApplications: the application of each flow is nDPI's.
+func TestApplications(t *testing.T) {
+	a := tally{name: "application as nDPI's"}
+	missed := 0
+	ndpiCaptures(t, func(name, path string, expected []ndpiFlow) {
+		ours := map[pair]map[string]int{}
+		for _, r := range records(t, path) {
+			k := keyOf(&r)
+			if ours[k] == nil {
+				ours[k] = map[string]int{}
+			}
+			ours[k][r.App]++
+		}
+		for _, n := range expected {
+			want, listed := apps[n.master]
+			if !listed || n.key.proto == 1 || n.key.proto == 58 || n.key.proto == 2 {
+				continue
+			}
+			got, found := ours[n.key]
+			if !found { // the flow of a tunnel's ends, or of its inside
+				missed++
+				continue
+			}
+			ok := slices.ContainsFunc(want, func(app string) bool { return got[app] > 0 })
+			a.check(n.master, ok, "%s\t%s %s is %s", name, n.master, byPort(n.confidence), strings.Join(slices.Sorted(maps.Keys(got)), " "))
+		}
+	})
+	if *parts {
+		for _, part := range slices.Sorted(maps.Keys(a.by)) {
+			t.Logf("  %-16s %5d of %5d", part, a.by[part][0], a.by[part][1])
+		}
+	}
+	t.Logf("%d flows of nDPI's have other addresses here", missed)
+	a.report(t, 97, "testdata/ndpi.tsv")
+}
+
+// byPort keeps of nDPI's confidence whether it saw content.
+func byPort(confidence string) string {
+	if strings.HasPrefix(confidence, "Match by") {
+		return "by port"
+	}
+	return "by content"
+}
+
+func keyOf(r *flow.Record) pair {
+	return pairOf(r.Protocol, netip.AddrPortFrom(r.SrcIP.Netip(), r.SrcPort), netip.AddrPortFrom(r.DstIP.Netip(), r.DstPort))
+}
+
+// TestServerNames: JA4 and server names are nDPI's.
+func TestServerNames(t *testing.T) {
+	ja4, sni := tally{name: "JA4 as nDPI's"}, tally{name: "server name as nDPI's (TLS, QUIC)"}
+	ndpiCaptures(t, func(name, path string, expected []ndpiFlow) {
+		type hello struct{ ja4, sni map[string]bool }
+		ours := map[pair]hello{}
+		for _, r := range records(t, path) {
+			k := keyOf(&r)
+			if ours[k].ja4 == nil {
+				ours[k] = hello{map[string]bool{}, map[string]bool{}}
+			}
+			ours[k].ja4[r.JA4] = true
+			ours[k].sni[strings.ToLower(r.TLSSNI)] = true
+		}
+		for _, n := range expected {
+			got, found := ours[n.key]
+			if !found {
+				continue
+			}
+			if n.ja4 != "" {
+				ja4.check(n.master, got.ja4[n.ja4], "%s\t%s is %s", name, n.ja4, list(got.ja4))
+			}
+			if n.sni != "" && (n.master == "TLS" || n.master == "QUIC" || n.master == "DTLS") {
+				sni.check(n.master, got.sni[strings.ToLower(n.sni)], "%s\t%s is %s", name, n.sni, list(got.sni))
+			}
+		}
+	})
+	ja4.report(t, 97, "testdata/ja4.tsv")
+	sni.report(t, 97, "testdata/sni.tsv")
+}
+
+func list(m map[string]bool) string { return fmt.Sprintf("%q", slices.Sorted(maps.Keys(m))) }

@@ -1,0 +1,161 @@
+// Package quality holds the probe's records against what the references of the
+// field say of the same captures. It has tests only; `make quality` prints
+// their table.
+package quality
+
+import (
+	"archive/tar"
+	"compress/gzip"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/tapwatch/tapwatch/probe/capture"
+	"github.com/tapwatch/tapwatch/probe/decode"
+	"github.com/tapwatch/tapwatch/probe/dpi"
+	"github.com/tapwatch/tapwatch/probe/meter"
+	"github.com/tapwatch/tapwatch/proto/flow"
+)
+
+const shared = "../../../shared/captures"
+
+// captures returns the directory with the reference captures, or skips.
+func captures(t *testing.T) string {
+	t.Helper()
+	if _, err := os.Stat(shared); err != nil {
+		t.Skipf("%s is missing: the reference captures lie beside the project", shared)
+	}
+	return shared
+}
+
+// unpack extracts a corpus into dir.
+func unpack(t *testing.T, archive, dir string) {
+	t.Helper()
+	f, err := os.Open(archive)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	z, err := gzip.NewReader(f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for r := tar.NewReader(z); ; {
+		h, err := r.Next()
+		if errors.Is(err, io.EOF) {
+			return
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		path := filepath.Join(dir, filepath.Clean("/"+h.Name))
+		if h.FileInfo().IsDir() {
+			continue
+		}
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		out, err := os.Create(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = io.Copy(out, r)
+		if err := errors.Join(err, out.Close()); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// records meters a capture with everything on and returns copies of its records.
+func records(t *testing.T, path string) (all []flow.Record) {
+	t.Helper()
+	src, err := capture.OpenFile(path, capture.FileOptions{})
+	if err != nil {
+		t.Fatalf("%s: %v", path, err)
+	}
+	defer src.Close()
+	dec := decode.New(decode.DefaultConfig())
+	table := meter.New(meter.DefaultConfig(), dpi.NewInspector(dpi.DefaultConfig()), func(r *flow.Record) {
+		c := *r
+		for _, list := range []*[]string{&c.HTTPRequests, &c.DNSNames, &c.DNSAnswers, &c.AppRequests, &c.AppResponses, &c.CertNames} {
+			*list = slices.Clone(*list)
+		}
+		all = append(all, c)
+	})
+	var f capture.Frame
+	var p decode.Packet
+	for {
+		if err := src.Next(&f); err != nil {
+			if !errors.Is(err, io.EOF) {
+				t.Logf("%s: %v", path, err)
+			}
+			break
+		}
+		if dec.Decode(&f, &p) == decode.OK {
+			table.Observe(&p)
+		}
+	}
+	table.Flush(flow.EndForced)
+	return all
+}
+
+// tally counts agreement with a reference, and holds each difference against
+// the list of those that are explained.
+type tally struct {
+	name        string
+	same, total int
+	by          map[string][2]int // same and total of a part
+	wrong       []string
+}
+
+func (a *tally) check(part string, ok bool, format string, args ...any) {
+	if a.by == nil {
+		a.by = map[string][2]int{}
+	}
+	n := a.by[part]
+	a.total++
+	n[1]++
+	if ok {
+		a.same++
+		n[0]++
+	} else {
+		a.wrong = append(a.wrong, fmt.Sprintf(format, args...))
+	}
+	a.by[part] = n
+}
+
+// report prints the row of the table, and fails below least percent or where a
+// difference is in no line of the list (file TAB difference TAB explanation).
+func (a *tally) report(t *testing.T, least float64, explained string) {
+	t.Helper()
+	percent := 100 * float64(a.same) / float64(max(a.total, 1))
+	t.Logf("quality: %-44s %6d of %6d  %6.2f %%", a.name, a.same, a.total, percent)
+	if percent < least || a.total == 0 {
+		t.Errorf("%s: %.2f %%, at least %.2f %% are promised", a.name, percent, least)
+	}
+	known := map[string]bool{}
+	text, err := os.ReadFile(explained)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(text)) {
+		if c := strings.Split(strings.TrimRight(line, "\n"), "\t"); len(c) == 3 {
+			known[c[0]+"\t"+c[1]] = true
+		}
+	}
+	slices.Sort(a.wrong)
+	for _, w := range slices.Compact(a.wrong) {
+		if !known[w] {
+			t.Errorf("not explained in %s: %s", explained, w)
+		}
+	}
+}
+
+// parts prints the agreement by protocol too.
+var parts = flag.Bool("parts", false, "print the agreement protocol by protocol")
