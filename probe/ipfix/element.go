@@ -161,14 +161,14 @@ func appendTime(b []byte, element uint16, ns int64) []byte {
 // appendText appends s, at most limit octets of it and cut between two characters, after its length. What is not UTF-8 becomes "?".
 func appendText(b []byte, s string, limit int) []byte {
 	if len(s) > limit {
-		for s = s[:limit]; len(s) > 0; s = s[:len(s)-1] {
-			if r, n := utf8.DecodeLastRuneInString(s); r != utf8.RuneError || n != 1 {
-				break
-			}
-			if len(s) <= limit-utf8.UTFMax { // it is not the cut that broke it
-				break
-			}
+		end := limit
+		for end > 0 && limit-end < utf8.UTFMax-1 && !utf8.RuneStart(s[end]) {
+			end--
 		}
+		if !utf8.RuneStart(s[end]) { // it is not UTF-8 anyway
+			end = limit
+		}
+		s = s[:end]
 	}
 	if len(s) < 255 {
 		b = append(b, byte(len(s)))

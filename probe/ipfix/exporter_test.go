@@ -68,6 +68,12 @@ func export(t testing.TB, cfg Config, feed func(add func(*flow.Record))) *Export
 	if err != nil {
 		t.Fatal(err)
 	}
+	runExporter(t, x, feed)
+	return x
+}
+
+func runExporter(t testing.TB, x *Exporter, feed func(add func(*flow.Record))) {
+	t.Helper()
 	ctx, stop := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() { done <- x.Run(ctx) }()
@@ -81,7 +87,6 @@ func export(t testing.TB, cfg Config, feed func(add func(*flow.Record))) *Export
 	if err := <-done; err != nil {
 		t.Error(err)
 	}
-	return x
 }
 
 // listenUDP returns a collector's address and what gives the messages it got when the exporter has ended.

@@ -115,10 +115,11 @@ func layout(s shape, start uint16) []field {
 		if s&shapeICMP != 0 {
 			back = append(back, icmpTypeCode)
 		}
-		for _, f := range back {
-			f.reverse = true
-			fields = append(fields, f)
+		// They stand first: nfdump 1.7 takes the reverse time, flags and ICMP type for those of the flow, and keeps what it read last.
+		for i := range back {
+			back[i].reverse = true
 		}
+		fields = append(back, fields...)
 		add(biflowDirection, 1, func(b []byte, in *input) []byte {
 			if in.InitiatorGuessed {
 				return append(b, 0) // arbitrary
