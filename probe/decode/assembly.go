@@ -1,7 +1,6 @@
 package decode
 
 import (
-	"encoding/binary"
 	"unsafe"
 
 	"github.com/tapwatch/tapwatch/proto/flow"
@@ -141,12 +140,14 @@ func (a *assembly) take() uint16 {
 	return uint16(a.blocks)
 }
 
-func assembles(proto uint8) bool {
+// assembles reports whether datagrams of proto, which may stand for an
+// extension header, are put together: those that are inspected, and tunnels.
+func (d *Decoder) assembles(proto uint8) bool {
 	switch proto {
 	case flow.ProtoTCP, flow.ProtoUDP, flow.ProtoICMP, flow.ProtoICMPv6, protoHopByHop, protoRouting, protoDstOpts, protoAH:
 		return true
 	}
-	return false
+	return opensTunnel(proto) && !d.outerOnly
 }
 
 // release forgets what has been put together of e.
@@ -176,8 +177,9 @@ func (t *fragments) expire(now int64) {
 }
 
 // assemble adds a piece, the IP payload of p, to the datagram of e; when it is
-// then whole, p offers it.
-func (t *fragments) assemble(e *fragmentEntry, number uint32, offset int, more bool, piece *layer, p *Packet) {
+// then whole, p offers it or becomes the packet in the tunnel that it is.
+func (d *Decoder) assemble(e *fragmentEntry, number uint32, offset int, more bool, piece *layer, p *Packet) {
+	t := &d.frags
 	t.expire(p.Time)
 	a := &t.assembly
 	to := offset + piece.wire
@@ -200,7 +202,7 @@ func (t *fragments) assemble(e *fragmentEntry, number uint32, offset int, more b
 		g.total = to
 	}
 	g.pieces++
-	if g.spans > 0 && g.total != 0 && int(g.span[g.spans-1].to) > g.total || g.total != 0 && to > g.total || g.pieces > maxPieces ||
+	if g.total != 0 && (to > g.total || g.spans > 0 && int(g.span[g.spans-1].to) > g.total) || g.pieces > maxPieces ||
 		!t.store(g, e, uint16(offset), uint16(to), piece.b) {
 		t.refuse(e)
 		return
@@ -209,14 +211,38 @@ func (t *fragments) assemble(e *fragmentEntry, number uint32, offset int, more b
 		p.FragmentPending = true
 		return
 	}
-	if payload, ok := t.whole(g, e, p); ok {
-		t.stats.Reassembled++
-		p.Reassembled, p.rare = payload, true
-		t.release(e)
-		e.closed = true
+	b := a.whole(g)
+	t.release(e)
+	e.closed = true
+	t.stats.Reassembled++
+	d.offer(&e.key, layer{b: b, wire: len(b), depth: piece.depth}, p)
+}
+
+// offer decodes a whole datagram and gives its payload to p, the piece that
+// completed it. If it is a tunnel, p becomes the packet inside.
+func (d *Decoder) offer(k *fragmentKey, whole layer, p *Packet) {
+	piece, tunnels := *p, d.tunnels
+	p.Protocol, p.Fragment, p.Bare = k.proto, false, false
+	d.frags.offering = true
+	var v Verdict
+	if k.six {
+		v = d.extensions(&whole, p)
+	} else {
+		v = d.upper(&whole, p)
+	}
+	d.frags.offering = false
+	if v == OK && d.tunnels != tunnels {
 		return
 	}
-	t.refuse(e)
+	payload, seq, ok := p.Payload, p.Seq, v == OK && !p.Bare
+	*p = piece
+	if !ok || !hasPorts(p.Protocol) {
+		return
+	}
+	p.Reassembled, p.rare = payload, true
+	if p.Protocol == flow.ProtoTCP {
+		p.Seq = seq
+	}
 }
 
 // store copies the octets that g does not have yet; those it has stay. It
@@ -292,50 +318,13 @@ func (g *datagram) merge(s span) bool {
 	return true
 }
 
-// whole returns the payload of the complete datagram.
-func (t *fragments) whole(g *datagram, e *fragmentEntry, p *Packet) ([]byte, bool) {
-	a := &t.assembly
+// whole returns the octets of a complete datagram, until the next call.
+func (a *assembly) whole(g *datagram) []byte {
 	if a.out == nil {
 		a.out = make([]byte, maxBlocks*blockSize)
 	}
 	for i := 0; i*blockSize < g.total; i++ {
 		copy(a.out[i*blockSize:], a.octets(g.block[i])[:])
 	}
-	b := a.out[:g.total:g.total]
-	proto := e.key.proto
-	if e.key.six || proto == protoAH {
-		var offset uint16
-		if proto, offset, b = upperOf(proto, b); offset != 0 {
-			return nil, false
-		}
-	}
-	n := udpHeader // ICMP's, too
-	switch proto {
-	case flow.ProtoTCP:
-		if len(b) < tcpHeader {
-			return nil, false
-		}
-		n = int(b[12]>>4) * 4
-		if n < tcpHeader || n > len(b) {
-			return nil, false
-		}
-		p.Seq = binary.BigEndian.Uint32(b[4:])
-	case flow.ProtoUDP:
-		if len(b) < n {
-			return nil, false
-		}
-		if size := int(b[4])<<8 | int(b[5]); size != 0 {
-			if size < n || size > len(b) {
-				return nil, false
-			}
-			b = b[:size]
-		}
-	case flow.ProtoICMP, flow.ProtoICMPv6:
-		if len(b) < n {
-			return nil, false
-		}
-	default:
-		return nil, false
-	}
-	return b[n:len(b):len(b)], true
+	return a.out[:g.total:g.total]
 }

@@ -32,6 +32,7 @@ type Decoder struct {
 	outerOnly bool
 	general   bool // tests: never the fast path
 	frags     fragments
+	tunnels   uint  // opened so far
 	rest      layer // here and not on the stack: it is passed through function values
 }
 

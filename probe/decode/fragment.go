@@ -44,6 +44,7 @@ type fragments struct {
 	sets     [][fragmentWays]fragmentEntry
 	seed     uint64
 	assembly assembly
+	offering bool // a whole datagram is being decoded: its buffer is in use
 	stats    Stats
 }
 
@@ -134,8 +135,8 @@ func (d *Decoder) fragment(k *fragmentKey, offset int, more bool, l *layer, p *P
 	} else if e.ports {
 		p.SrcPort, p.DstPort, p.ICMPID, p.Protocol = e.srcPort, e.dstPort, e.icmpID, e.proto
 	}
-	if !e.closed && assembles(k.proto) && t.assembly.limit > 0 {
-		t.assemble(e, number, offset, more, &piece, p)
+	if !e.closed && !t.offering && t.assembly.limit > 0 && d.assembles(k.proto) {
+		d.assemble(e, number, offset, more, &piece, p)
 	}
 	return OK
 }

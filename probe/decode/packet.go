@@ -31,8 +31,12 @@ type Packet struct {
 	Time     int64 // ns since the Unix epoch, UTC
 	Src, Dst flow.Addr
 
-	FrameLen   uint32 // octets of the whole frame on the wire
-	IPLen      uint32 // IP octets with header, from the header, at most what the frame had room for
+	FrameLen uint32 // octets of the whole frame on the wire
+	// IPLen is the IP octets with header, from the header. It is at most what
+	// the frame had room for, unless the packet came in a tunnel whose packets
+	// were fragmented: then the piece that completes the tunnel's packet is
+	// the whole packet inside, and the pieces before it are of the tunnel.
+	IPLen      uint32
 	PayloadLen uint32 // octets above the transport header, from the headers
 
 	SrcPort, DstPort uint16 // ICMP: type and code, both in the order of the header
@@ -52,8 +56,8 @@ type Packet struct {
 	// (but see Reassembled for Seq).
 	Bare bool
 	// FragmentPending is true for a piece that is kept until the rest of its
-	// datagram arrives: what it carries comes again in Reassembled, so that
-	// whoever reads contents leaves Payload alone. If the rest never arrives
+	// datagram arrives: what it carries comes again in Reassembled or as the
+	// packet in a tunnel, so that whoever reads contents leaves Payload alone. If the rest never arrives
 	// the contents are not seen; the counters are not concerned.
 	FragmentPending bool
 

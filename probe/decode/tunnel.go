@@ -30,6 +30,7 @@ func (d *Decoder) inside(kind flow.Tunnel, id uint32, l *layer, p *Packet, read 
 	p.SrcPort, p.DstPort, p.ICMPID, p.Fragment, p.Bare = 0, 0, 0, false, false
 	p.PayloadLen, p.Payload = 0, nil
 	if read(d, l, p) == OK {
+		d.tunnels++
 		p.OuterSrc, p.OuterDst, p.rare = outer.Src, outer.Dst, true // what an inner tunnel has set gives way
 		return true
 	}

@@ -22,61 +22,71 @@ const (
 	portVXLANOld = 8472
 )
 
-// tunnelPorts reports whether one of two ports is that of a tunnel. Most are
-// only looked for as the destination: the source is a hash of the flow.
+// tunnelPorts reports whether one of two ports is that of a tunnel.
 func tunnelPorts(src, dst uint16) bool {
-	switch dst {
+	return tunnelPort(dst) || tunnelPort(src)
+}
+
+func tunnelPort(port uint16) bool {
+	switch port {
 	case portL2TP, portGTPU, portTeredo, portLISP, portGRE, portVXLAN, portVXLANGPE, portAYIYA, portGENEVE, portMPLS, portVXLANOld:
 		return true
 	}
-	return src == portL2TP || src == portGTPU || src == portTeredo || src == portAYIYA
+	return false
 }
 
-// udpTunnel looks into a datagram sent to the port of a tunnel. l is the UDP
-// header with its payload, of at least 8 octets; p is filled for the datagram
-// and stays so if there is no tunnel.
+// udpTunnel looks into a datagram sent to the port of a tunnel, or from it
+// where the header can be told from other contents. l is the UDP header with
+// its payload, of at least 8 octets; p is filled for the datagram and stays so
+// if there is no tunnel.
 func (d *Decoder) udpTunnel(l *layer, p *Packet) {
 	l.skip(udpHeader)
-	switch p.DstPort {
+	port, sent := p.DstPort, true
+	if !tunnelPort(port) {
+		port, sent = p.SrcPort, false
+	}
+	switch port {
 	case portVXLAN, portVXLANGPE, portVXLANOld:
-		d.vxlan(l, p)
-		return
+		d.vxlan(port, l, p)
 	case portGENEVE:
 		// RFC 8926 section 3.4: version 0, options in words, no control packet.
 		n := 8 + int(l.b[0]&0x3f)*4
-		if l.b[0]>>6 == 0 && l.b[1]&0x80 == 0 && len(l.b) >= n {
+		if l.b[0]>>6 == 0 && l.b[1]&0x80 == 0 && l.b[7] == 0 && len(l.b) >= n {
 			id, et := binary.BigEndian.Uint32(l.b[4:])>>8, binary.BigEndian.Uint16(l.b[2:])
 			l.skip(n)
 			d.insideEther(flow.TunnelGENEVE, id, et, l, p)
 		}
-		return
-	case portGRE: // RFC 8086
-		d.gre(l, p)
-		return
-	case portMPLS: // RFC 7510
-		d.inside(flow.TunnelMPLS, 0, l, p, (*Decoder).mpls)
-		return
-	case portLISP:
-		d.lisp(l, p)
-		return
-	}
-	switch {
-	case p.DstPort == portGTPU || p.SrcPort == portGTPU:
+	case portGTPU:
 		d.gtpu(l, p)
-	case p.DstPort == portL2TP || p.SrcPort == portL2TP:
+	case portL2TP:
 		d.l2tp(l, p)
-	case p.DstPort == portTeredo || p.SrcPort == portTeredo:
+	case portTeredo:
 		d.teredo(l, p)
-	case p.DstPort == portAYIYA || p.SrcPort == portAYIYA:
+	case portAYIYA:
 		d.ayiya(l, p)
-	case looksTeredo(l.b):
-		d.inside(flow.TunnelTeredo, 0, l, p, (*Decoder).ipv6)
+	case portGRE: // RFC 8086
+		if sent {
+			d.gre(l, p)
+		}
+	case portMPLS: // RFC 7510
+		if sent {
+			d.inside(flow.TunnelMPLS, 0, l, p, (*Decoder).mpls)
+		}
+	case portLISP:
+		if sent {
+			d.lisp(l, p)
+		}
+	default:
+		if looksTeredo(l.b) {
+			d.inside(flow.TunnelTeredo, 0, l, p, (*Decoder).ipv6)
+		}
 	}
 }
 
 // vxlan reads VXLAN (RFC 7348), with or without a group policy, and the
-// generic extension that names what follows.
-func (d *Decoder) vxlan(l *layer, p *Packet) {
+// generic extension that names what follows (draft-ietf-nvo3-vxlan-gpe), which
+// some senders do on its port without the flag that says so.
+func (d *Decoder) vxlan(port uint16, l *layer, p *Packet) {
 	const (
 		hasID       = 0x08
 		hasProtocol = 0x04
@@ -88,7 +98,7 @@ func (d *Decoder) vxlan(l *layer, p *Packet) {
 	}
 	id := binary.BigEndian.Uint32(l.b[4:]) >> 8
 	read := (*Decoder).ethernet
-	if flags&hasProtocol != 0 {
+	if flags&hasProtocol != 0 || port == portVXLANGPE && l.b[3] != 0 {
 		if read = nextProtocol(l.b[3]); read == nil {
 			return
 		}
