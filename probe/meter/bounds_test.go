@@ -52,7 +52,7 @@ func TestFull(t *testing.T) {
 	if s := l.Stats(); alive < established*99/100 || packets != 2*established+flood+established || s.Evicted < flood-1000 || s.FlowsStarted != s.FlowsEnded {
 		t.Errorf("%d of %d established flows kept, %d packets, stats %+v, ends %v", alive, established, packets, s, records)
 	}
-	if n := len(l.store.pages) * pageSize; n > 1000+pageSize {
+	if n := len(l.entries.pages) * pageSize; n > 1000+pageSize {
 		t.Errorf("%d entries allocated", n)
 	}
 }

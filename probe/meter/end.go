@@ -19,13 +19,17 @@ func (t *Table) cut(r ref, e *entry, at int64) {
 // close hands the segment on and empties it.
 func (t *Table) close(e *entry, reason flow.EndReason) {
 	t.hand(t.recordOf(e), e, reason)
-	if e.rec != nil {
-		t.inspector.Segment(e.state, e.rec)
+	if e.found != 0 {
+		f := t.found.at(e.found)
+		t.inspector.Segment(f.state, f.rec)
 	}
 	t.orderRemove(e)
 	e.cutPending = false
-	e.side[0].emptySegment()
-	e.side[1].emptySegment()
+	t.emptyTalk(e, reason != flow.EndIdle)
+	if e.conn != 0 {
+		c := t.conns.at(e.conn)
+		c.end[0].segment, c.end[1].segment = counts{}, counts{}
+	}
 }
 
 // open begins the next segment.
@@ -66,19 +70,20 @@ func (t *Table) hand(rec *flow.Record, e *entry, reason flow.EndReason) {
 
 // finish ends a flow that is in no slot of the wheel any more.
 func (t *Table) finish(r ref, e *entry, reason flow.EndReason) {
-	if rec := e.rec; rec != nil {
+	if e.found != 0 {
+		rec, state := t.found.at(e.found).rec, t.found.at(e.found).state
 		if e.dormant {
-			t.inspector.Close(e.state, rec)
+			t.inspector.Close(state, rec)
 		} else if e.cutPending && e.protocol == flow.ProtoTCP && !e.dpiDone {
 			// What still waits for room in a list goes into a last segment,
 			// which has no packets.
 			t.cut(r, e, e.end)
 			t.fill(rec, e, reason)
-			t.inspector.Close(e.state, rec)
+			t.inspector.Close(state, rec)
 			t.hand(rec, e, reason)
 		} else {
 			t.fill(rec, e, reason)
-			t.inspector.Close(e.state, rec)
+			t.inspector.Close(state, rec)
 			t.hand(rec, e, reason)
 		}
 		rec.Reset()
@@ -93,17 +98,37 @@ func (t *Table) finish(r ref, e *entry, reason flow.EndReason) {
 	} else {
 		t.orderRemove(e)
 	}
-	t.store.give(r)
+	t.release(r, e)
 }
 
 // recordOf returns the flow's record, or the one that serves all flows that
 // were not inspected.
 func (t *Table) recordOf(e *entry) *flow.Record {
-	if e.rec != nil {
-		return e.rec
+	if e.found != 0 {
+		return t.found.at(e.found).rec
 	}
-	t.scratch.Cut = 0
+	t.scratch.Cut, t.scratch.App, t.scratch.AppSource = 0, "", flow.AppNone
 	return &t.scratch
+}
+
+// release gives back all that a flow holds.
+func (t *Table) release(r ref, e *entry) {
+	if e.talk != 0 {
+		if f := t.talks.at(e.talk).firsts; f != 0 {
+			t.firsts.give(f)
+		}
+		t.talks.give(e.talk)
+	}
+	if e.conn != 0 {
+		t.conns.give(e.conn)
+	}
+	if e.found != 0 {
+		t.found.give(e.found)
+	}
+	if e.carrier != 0 {
+		t.carriers.give(e.carrier)
+	}
+	t.entries.give(r)
 }
 
 func (t *Table) takeRecord() *flow.Record {
@@ -121,7 +146,7 @@ func (t *Table) takeRecord() *flow.Record {
 func (t *Table) Flush(reason flow.EndReason) {
 	for t.order.head != 0 {
 		r := t.order.head
-		e := t.store.at(r)
+		e := t.entries.at(r)
 		why := reason
 		if e.closed {
 			why = flow.EndDetected
@@ -132,7 +157,7 @@ func (t *Table) Flush(reason flow.EndReason) {
 	t.order = order{latest: math.MinInt64}
 	for i := range t.wheel.heads { // what is left is at rest
 		for r := t.wheel.heads[i]; r != 0; r = t.wheel.heads[i] {
-			e := t.store.at(r)
+			e := t.entries.at(r)
 			t.unschedule(e)
 			t.finish(r, e, reason)
 		}

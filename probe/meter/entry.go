@@ -1,80 +1,90 @@
 package meter
 
 import (
+	"github.com/tapwatch/tapwatch/probe/decode"
 	"github.com/tapwatch/tapwatch/probe/dpi"
 	"github.com/tapwatch/tapwatch/proto/flow"
 )
 
-// ref names an entry of a store; 0 is none.
-type ref uint32
-
-// entry is one open flow. What is said of the segment is emptied when the flow
-// is cut; the rest is the connection's.
+// entry is one open flow: what every flow needs, in three cache lines. What
+// only some need is in pools of its own: talk from a segment's second packet,
+// conn for TCP that is more than a SYN, found for flows with payload, carrier
+// for tunnels. What is said of the segment is emptied when the flow is cut; the
+// rest is the connection's.
+//
+// The fields stand in the order of their heat: a packet of a known flow reads
+// and writes the first two lines.
 type entry struct {
-	key  key
-	hash uint32
+	key     key
+	hash    uint32
+	talk    ref   // 0: at most one packet, which is in lone
+	touched int64 // table's clock at the last packet
+
+	start, end int64 // segment: first and last packet, ns
+	// reply is the time of the connection's first packet in ns until the other
+	// side is heard, then response_us.
+	reply int64
+	conn  ref // 0: not TCP, or a SYN and nothing else
+	found ref // 0: no payload yet
 
 	// Lists of the entry: its place in the timer wheel and in order of start.
 	wheelNext, wheelPrev ref
-	slot                 int32 // of the wheel
 	startNext, startPrev ref
-	misplaced            bool // in the order of start
+	slot                 uint16 // of the wheel
 
+	protocol   uint8
 	initiator  uint8 // side that began
 	answered   bool  // both sides have sent
+	complete   bool  // and the initiator has sent after the answer, or it is not TCP
 	guessed    bool  // the start was not seen
 	closed     bool  // TCP: ended, kept for what trails
 	partial    bool  // TCP: the handshake was not seen
 	dormant    bool  // its record is out, nothing is in the segment
 	cutPending bool  // a list is full: the next packet begins a segment
 	dpiDone    bool
-	turned     bool // initiator and responder are not as in rec
-	protocol   uint8
-
-	historyLen uint8
-	historyCut bool
-	history    [maxHistory]byte
-
-	touched    int64 // table's clock at the last packet
-	start, end int64 // segment: first and last packet, ns
-	first      int64 // connection: first packet, ns
-	synTime    int64 // last SYN of the initiator, 0 none
-	synAckTime int64 // last SYN-ACK before its ACK, 0 none
-	dstRTT     uint32
-	srcRTT     uint32
-	response   uint32
-
-	id      uint64
-	segment uint32
-
-	srcPort, dstPort uint16 // as they go into the record; the initiator's first
-	vlan, vlanInner  uint16
-	tunnelID         uint32
-	tunnel           flow.Tunnel
-	srcMAC, dstMAC   flow.MAC
-	iface            string
+	turned     bool // initiator and responder are not as in the record
+	misplaced  bool // in the order of start
+	loneSide   int8 // who sent lone; -1: nobody has
+	loneTold   bool // its payload is new to the conversation
 
 	side [2]side
+	lone lone
 
-	state *dpi.State   // nil before the first payload
-	rec   *flow.Record // what inspection found; nil before the first payload
+	segment          uint32
+	id               uint64
+	srcPort, dstPort uint16 // as they go into the record; the initiator's first
+	srcMAC, dstMAC   [6]byte
+	carrier          ref // 0: no tunnel
+	iface            uint16
 }
 
-// side is one direction of a flow, by sender.
+// side is what is kept of one direction of a connection, by sender.
 type side struct {
-	// Segment.
-	packets, bytes, frames, payload uint64
-	retransmits, outOfOrder         uint32
-
-	// Connection.
-	flags, ttl uint8
-	sent       bool // anything at all
-	tcp        endpoint
+	flags, ttl, dscp, ecn uint8 // ecn: bits as of src_ecn
+	mss                   uint16
+	sent                  bool // anything at all
 }
 
-func (s *side) emptySegment() {
-	s.packets, s.bytes, s.frames, s.payload = 0, 0, 0, 0
-	s.retransmits, s.outOfOrder = 0, 0
+// lone is the only packet of a segment: of the many flows of one packet no more
+// is kept.
+type lone struct {
+	bytes, frame uint32
+	// payload is the payload's length, or, of a SYN without a conn, the sequence
+	// number: then there is no payload.
+	payload uint32
+}
+
+// carrier is what a flow travelled in.
+type carrier struct {
+	id              uint32
+	vlan, vlanInner uint16
+	src, dst        flow.Addr // outer addresses, as the initiator's packets have them
+}
+
+// found is what inspection holds of a flow.
+type found struct {
+	state *dpi.State
+	rec   *flow.Record
 }
 
 // address returns the address of a side from the key.
@@ -87,36 +97,37 @@ func (e *entry) address(side uint8) (a flow.Addr) {
 	return a
 }
 
-// pageSize is the number of entries allocated at a time (about 250 kB).
-const pageSize = 512
+// onlySYN: TCP, and nothing but one SYN has been seen, which is in lone.
+func (e *entry) onlySYN() bool { return e.conn == 0 && e.protocol == flow.ProtoTCP }
 
-// store holds entries in pages that never move, with a list of free ones.
-type store struct {
-	pages []*[pageSize]entry
-	free  []ref
-	open  int
-}
-
-func (t *store) at(r ref) *entry { return &t.pages[(r-1)/pageSize][(r-1)%pageSize] }
-
-// take returns an empty entry.
-func (t *store) take() ref {
-	if len(t.free) == 0 {
-		base := ref(len(t.pages) * pageSize)
-		t.pages = append(t.pages, new([pageSize]entry))
-		for i := ref(pageSize); i > 0; i-- {
-			t.free = append(t.free, base+i)
-		}
+// lonePayload is the payload of lone.
+func (e *entry) lonePayload() uint32 {
+	if e.onlySYN() {
+		return 0
 	}
-	r := t.free[len(t.free)-1]
-	t.free = t.free[:len(t.free)-1]
-	t.open++
-	return r
+	return e.lone.payload
 }
 
-// give takes an entry back.
-func (t *store) give(r ref) {
-	*t.at(r) = entry{}
-	t.free = append(t.free, r)
-	t.open--
+// response is response_us.
+func (e *entry) response() uint32 {
+	if e.answered {
+		return uint32(e.reply)
+	}
+	return 0
+}
+
+func packMAC(m flow.MAC) [6]byte {
+	return [6]byte{byte(m >> 40), byte(m >> 32), byte(m >> 24), byte(m >> 16), byte(m >> 8), byte(m)}
+}
+
+// ecnBit is the bit of src_ecn for the field's value (RFC 3168, section 5).
+func ecnBit(tos uint8) uint8 { return [4]uint8{0, 1, 2, 4}[tos&3] }
+
+// heard notes what a connection keeps of each packet.
+func (s *side) heard(p *decode.Packet) {
+	s.ecn |= ecnBit(p.TOS)
+	if !s.sent {
+		s.sent = true
+		s.ttl, s.dscp = p.TTL, p.TOS>>2
+	}
 }

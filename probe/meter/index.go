@@ -17,7 +17,7 @@ type slot struct {
 func newIndex() index { return index{slots: make([]slot, 1024), mask: 1023} }
 
 // find returns the entry with key k, or 0.
-func (x *index) find(t *store, k *key, hash uint32) ref {
+func (x *index) find(t *pool[entry], k *key, hash uint32) ref {
 	for i := hash & x.mask; ; i = (i + 1) & x.mask {
 		s := x.slots[i]
 		if s.ref == 0 {

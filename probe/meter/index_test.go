@@ -8,7 +8,7 @@ import (
 // TestIndex compares the index with a map, with hashes that collide.
 func TestIndex(t *testing.T) {
 	for _, bits := range []int{3, 8, 32} {
-		var st store
+		var st pool[entry]
 		x := newIndex()
 		model := map[key]ref{}
 		rng := rand.New(rand.NewPCG(1, uint64(bits)))
@@ -29,8 +29,8 @@ func TestIndex(t *testing.T) {
 				x.insert(h, r)
 				model[k] = r
 			}
-			if x.used != len(model) || st.open != len(model) {
-				t.Fatalf("%d used, %d open, want %d", x.used, st.open, len(model))
+			if x.used != len(model) || st.used != len(model) {
+				t.Fatalf("%d used, %d open, want %d", x.used, st.used, len(model))
 			}
 		}
 	}
@@ -48,7 +48,7 @@ func BenchmarkIndex(b *testing.B) {
 	}
 	h := newHasher()
 	b.Run("index", func(b *testing.B) {
-		var st store
+		var st pool[entry]
 		x := newIndex()
 		for i := range keys {
 			r := st.take()
@@ -64,7 +64,7 @@ func BenchmarkIndex(b *testing.B) {
 		}
 	})
 	b.Run("map", func(b *testing.B) {
-		var st store
+		var st pool[entry]
 		m := map[key]ref{}
 		for i := range keys {
 			r := st.take()

@@ -11,8 +11,8 @@ import (
 
 // key is the flow key, the same for both directions: the address that sorts
 // first is side 0. Words: 0-1 address of side 0, 2-3 of side 1, 4 ports and
-// VLANs, 5 tunnel identifier, ICMP identifier, protocol, tunnel kind, and a bit
-// for messages that have only one direction.
+// VLANs, 5 tunnel identifier, ICMP identifier or EtherType, protocol, tunnel
+// kind, and a bit for messages that have only one direction.
 type key [6]uint64
 
 // oneWay marks ICMP messages that nothing answers: both directions of them are
@@ -26,6 +26,14 @@ func makeKey(k *key, p *decode.Packet, vlan bool) int {
 	d0, d1 := le.Uint64(p.Dst[:8]), le.Uint64(p.Dst[8:])
 	sp, dp := uint64(p.SrcPort), uint64(p.DstPort)
 	last := uint64(p.ICMPID)<<16 | uint64(p.Protocol)<<8 | uint64(p.Tunnel)<<1
+	if p.EtherType != 0 {
+		last = uint64(p.EtherType)<<16 | uint64(p.Tunnel)<<1
+		if s0 == d0 && s1 == d1 { // gratuitous (RFC 5227): nothing answers it
+			last |= oneWay
+		} else {
+			dp = uint64(arpReply(p.SrcPort))
+		}
+	}
 	switch p.Tunnel {
 	case flow.TunnelMPLS, flow.TunnelGTPU: // each direction has its own label or TEID
 	default:
@@ -52,6 +60,35 @@ func makeKey(k *key, p *decode.Packet, vlan bool) int {
 	}
 	*k = key{s0, s1, d0, d1, sp<<48 | dp<<32 | word4, last}
 	return 0
+}
+
+// arpReply returns the ARP operation that answers op, or that op answers (IANA
+// ARP parameters: requests are odd up to 3, InARP has 8 and 9); 0 for others.
+func arpReply(op uint16) uint16 {
+	switch op {
+	case 1, 3:
+		return op + 1
+	case 2, 4:
+		return op - 1
+	case 8:
+		return 9
+	case 9:
+		return 8
+	}
+	return 0
+}
+
+// vlans are the tags in the key; 0 with Config.IgnoreVLAN.
+func (k *key) vlans() (outer, inner uint16) { return uint16(k[4] >> 16), uint16(k[4]) }
+
+func (k *key) tunnel() flow.Tunnel { return flow.Tunnel(k[5] >> 1 & 0x7f) }
+
+// etherType is 0 for IP.
+func (k *key) etherType() uint16 {
+	if uint8(k[5]>>8) != 0 { // the bits are an ICMP identifier
+		return 0
+	}
+	return uint16(k[5] >> 16)
 }
 
 // hasher mixes a key with secrets of its own, so that who sends packets cannot

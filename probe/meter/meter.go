@@ -71,7 +71,13 @@ type Table struct {
 
 	index     index
 	hash      hasher
-	store     store
+	entries   pool[entry]
+	talks     pool[talk]
+	firsts    pool[firsts]
+	conns     pool[conn]
+	carriers  pool[carrier]
+	found     pool[found]
+	ifaces    ifaces
 	wheel     wheel
 	order     order
 	services  *services
@@ -81,6 +87,7 @@ type Table struct {
 	now     int64 // traffic time, of time or as Follow says
 	running bool  // now is set
 	follows bool
+	clocks  []int64 // of the packets to come, when it follows
 	clock   int64 // what Clock returns
 
 	dormant int // entries kept for Config.ResumeTime
@@ -89,6 +96,8 @@ type Table struct {
 	scratch flow.Record    // for flows without inspection
 	records []*flow.Record // free ones for flows under inspection
 	key     key
+	single  talk // for segments of one packet
+	quoted  decode.Packet
 }
 
 // New returns an empty Table that hands its records to emit. in inspects
@@ -113,6 +122,7 @@ func New(cfg Config, in *dpi.Inspector, emit func(*flow.Record)) *Table {
 		index:      newIndex(),
 		hash:       newHasher(),
 		services:   newServices(),
+		ifaces:     newIfaces(),
 		histories:  make(histories),
 	}
 	if cfg.ResumeTime >= 0 {
@@ -125,7 +135,7 @@ func New(cfg Config, in *dpi.Inspector, emit func(*flow.Record)) *Table {
 }
 
 // Open returns the number of flows with packets that are in no record yet.
-func (t *Table) Open() int { return t.store.open - t.dormant }
+func (t *Table) Open() int { return t.entries.used - t.dormant }
 
 // Clock returns the greatest packet time seen, or given to Advance, in ns
 // since the Unix epoch; 0 before the first.
@@ -152,25 +162,36 @@ func (t *Table) Observe(p *decode.Packet) { t.ObserveOn(p, "") }
 // is where it was captured; a record tells that of its flow's first packet. p
 // and its payload are not kept.
 func (t *Table) ObserveOn(p *decode.Packet, iface string) {
+	var k key
+	from := makeKey(&k, p, t.vlan)
+	t.observe(p, &k, t.hash.sum(&k), from, iface)
+}
+
+// observe is ObserveOn for a packet whose key has been made.
+func (t *Table) observe(p *decode.Packet, k *key, hash uint32, from int, iface string) {
 	t.tick(p.Time)
-	from := makeKey(&t.key, p, t.vlan)
-	hash := t.hash.sum(&t.key)
-	r := t.index.find(&t.store, &t.key, hash)
+	if p.Quoted.Protocol != 0 {
+		t.quote(p)
+	}
+	r := t.index.find(&t.entries, k, hash)
 	var e *entry
 	if r != 0 {
-		e = t.store.at(r)
+		e = t.entries.at(r)
 		if t.expired(e) && t.canRest(e) {
 			t.rest(e)
 		}
-		if t.expired(e) || e.protocol == flow.ProtoTCP && p.Flags&flagSYN != 0 && e.reused(p) {
+		if t.expired(e) || e.protocol == flow.ProtoTCP && p.Flags&flagSYN != 0 && t.reused(e, p) {
 			t.unschedule(e)
 			t.finish(r, e, t.endReason(e))
 			r = 0
 		}
 	}
+	if r != 0 && e.onlySYN() {
+		t.connect(e)
+	}
 	switch {
 	case r == 0:
-		r, e = t.start(hash, from, p, iface)
+		r, e = t.start(k, hash, from, p, iface)
 	case e.dormant:
 		t.wake(r, e, p.Time)
 	default:
@@ -186,33 +207,37 @@ func (t *Table) ObserveOn(p *decode.Packet, iface string) {
 // count adds p to the flow.
 func (t *Table) count(r ref, e *entry, from int, p *decode.Packet) {
 	s := &e.side[from]
-	s.packets++
-	s.bytes += uint64(p.IPLen)
-	s.frames += uint64(p.FrameLen)
-	s.payload += uint64(p.PayloadLen)
-	if !s.sent {
-		s.sent = true
-		s.ttl = p.TTL
-		if e.side[from^1].sent {
-			e.answered = true
-			e.response = micros(p.Time - e.first)
+	s.ecn |= ecnBit(p.TOS)
+	if e.answered {
+		if uint8(from) == e.initiator {
+			e.complete = true
 		}
 	}
-	switch e.protocol {
-	case flow.ProtoTCP:
-		if !p.Bare {
-			s.flags |= p.Flags
+	if !s.sent {
+		s.sent = true
+		s.ttl, s.dscp = p.TTL, p.TOS>>2
+		if e.side[from^1].sent {
+			e.answered, e.complete = true, e.protocol != flow.ProtoTCP
+			e.reply = int64(micros(p.Time - e.reply))
+		}
+	}
+	told := p.PayloadLen > 0
+	if e.protocol == flow.ProtoTCP && !p.Bare {
+		s.flags |= p.Flags
+		if p.Flags&flagSYN != 0 && p.MSS != 0 {
+			s.mss = p.MSS
+		}
+		if e.conn != 0 {
 			wasClosed := e.closed
-			e.tcp(from, p)
-			e.handshake(from, p)
+			kind := t.tcp(e, from, p)
+			told = told && kind != resentData && kind != keepAlive
 			if e.closed && !wasClosed { // times out sooner than its slot says
 				t.unschedule(e)
 				t.schedule(r, e)
 			}
 		}
-	case flow.ProtoUDP:
-		e.once(from, seenData, 'D')
 	}
+	t.volume(e, from, p, told)
 	if t.inspector != nil && p.PayloadLen > 0 && !e.dpiDone && !p.Bare {
 		t.inspect(e, from, p)
 	}
@@ -226,28 +251,64 @@ func (t *Table) inspect(e *entry, from int, p *decode.Packet) {
 		e.dpiDone = true
 		return
 	}
-	if e.rec == nil {
-		e.rec = t.takeRecord()
+	if e.found == 0 {
+		e.found = t.found.take()
+		t.found.at(e.found).rec = t.takeRecord()
 		e.turned = true
 	}
+	f := t.found.at(e.found)
 	if e.turned {
 		e.turned = false
-		e.observation(e.rec)
+		t.observation(f.rec, e)
 	}
 	full := false
-	e.state, full = t.inspector.Inspect(e.state, p, uint8(from) == e.initiator, e.rec)
-	e.dpiDone = e.state.Done()
+	f.state, full = t.inspector.Inspect(f.state, p, uint8(from) == e.initiator, f.rec)
+	e.dpiDone = f.state.Done()
 	e.cutPending = e.cutPending || full
 }
 
 // start opens a flow with its first packet.
-func (t *Table) start(hash uint32, from int, p *decode.Packet, iface string) (ref, *entry) {
-	for n := 0; n < 2 && t.store.open >= t.maxFlows; n++ { // a second one where SetLimits has lowered the bound
+func (t *Table) start(k *key, hash uint32, from int, p *decode.Packet, iface string) (ref, *entry) {
+	t.makeRoom()
+	r := t.entries.take()
+	e := t.entries.at(r)
+	t.nextID++
+	t.stats.FlowsStarted++
+	e.key, e.hash, e.id = *k, hash, t.nextID
+	e.iface = t.ifaces.number(iface)
+	e.protocol = p.Protocol
+	e.initiator = uint8(from)
+	e.loneSide = -1
+	e.srcPort, e.dstPort = p.SrcPort, p.DstPort
+	e.srcMAC, e.dstMAC = packMAC(p.SrcMAC), packMAC(p.DstMAC)
+	e.start, e.end, e.reply = p.Time, p.Time, p.Time
+	e.touched = t.now
+	if p.Tunnel != flow.TunnelNone || !t.vlan && p.VLAN != 0 {
+		e.carrier = t.carriers.take()
+		*t.carriers.at(e.carrier) = carrier{p.TunnelID, p.VLAN, p.VLANInner, p.OuterSrc, p.OuterDst}
+	}
+	if p.Protocol == flow.ProtoTCP {
+		if pureSYN(p) {
+			e.lone.payload = p.Seq
+		} else {
+			e.conn = t.conns.take()
+		}
+	}
+	t.guess(e, p)
+	t.index.insert(hash, r)
+	t.schedule(r, e)
+	t.orderInsert(r, e)
+	return r, e
+}
+
+// makeRoom ends a flow early when there is no place for another.
+func (t *Table) makeRoom() {
+	for n := 0; n < 2 && t.entries.used >= t.maxFlows; n++ { // a second one where SetLimits has lowered the bound
 		v := t.victim()
 		if v == 0 {
 			break
 		}
-		e := t.store.at(v)
+		e := t.entries.at(v)
 		reason := flow.EndLack
 		if e.closed {
 			reason = flow.EndDetected
@@ -258,34 +319,23 @@ func (t *Table) start(hash uint32, from int, p *decode.Packet, iface string) (re
 		t.unschedule(e)
 		t.finish(v, e, reason)
 	}
-	r := t.store.take()
-	e := t.store.at(r)
-	t.nextID++
-	t.stats.FlowsStarted++
-	e.key, e.hash, e.id = t.key, hash, t.nextID
-	e.iface, e.vlan, e.vlanInner = iface, p.VLAN, p.VLANInner
-	e.tunnel, e.tunnelID = p.Tunnel, p.TunnelID
-	e.protocol = p.Protocol
-	e.initiator = uint8(from)
-	e.srcPort, e.dstPort = p.SrcPort, p.DstPort
-	e.srcMAC, e.dstMAC = p.SrcMAC, p.DstMAC
-	e.start, e.end, e.first = p.Time, p.Time, p.Time
-	e.touched = t.now
-	t.guess(e, p)
-	t.index.insert(hash, r)
-	t.schedule(r, e)
-	t.orderInsert(r, e)
-	return r, e
 }
 
 // guess decides who began the flow when its first packet does not say it.
 func (t *Table) guess(e *entry, p *decode.Packet) {
+	if p.EtherType != 0 {
+		if op := arpReply(p.SrcPort); e.key[5]&oneWay == 0 && op != 0 && op < p.SrcPort {
+			t.flip(e)
+			e.srcPort, e.dstPort = op, 0
+			e.guessed = true
+		}
+		return
+	}
 	switch p.Protocol {
 	case flow.ProtoICMP, flow.ProtoICMPv6:
 		reply, request, pair := flow.ICMPReply(p.Protocol, uint8(p.SrcPort))
 		if pair && !request && unicast(&p.Dst) {
-			e.flip()
-			e.historyLen = 0 // ICMP has no history
+			t.flip(e)
 			e.srcPort, e.dstPort = uint16(reply), 0
 			e.guessed = true
 		}
@@ -294,10 +344,10 @@ func (t *Table) guess(e *entry, p *decode.Packet) {
 		e.guessed = p.Bare || p.Flags&(flagSYN|flagACK) != flagSYN
 	}
 	if t.services.backwards(p) {
-		e.flip()
+		t.flip(e)
 		e.guessed = true
-		if p.Protocol == flow.ProtoSCTP {
-			e.historyLen = 0
+		if e.conn != 0 {
+			t.conns.at(e.conn).append('^')
 		}
 	}
 }

@@ -152,6 +152,8 @@ func TestRecordFields(t *testing.T) {
 		Start: base, End: base + 13e6, EndReason: flow.EndForced, FlowID: 1, SrcPackets: 2, DstPackets: 1, SrcBytes: 80, DstBytes: 40,
 		SrcFrameBytes: 108, DstFrameBytes: 54, SrcTCPFlags: flagSYN | flagACK, DstTCPFlags: flagSYN | flagACK, ConnState: flow.ConnS1, History: "ShA",
 		DstRTT: 10000, SrcRTT: 3000, SrcTTL: 60, DstTTL: 61, Response: 10000,
+		SrcSizeBins: []uint32{2}, DstSizeBins: []uint32{1}, SrcSizeMin: 40, SrcSizeMax: 40, DstSizeMin: 40, DstSizeMax: 40,
+		SrcIATMin: 13000, SrcIATMax: 13000, SrcIATMean: 13000,
 	}
 	if g, w := fmt.Sprintf("%+v", r), fmt.Sprintf("%+v", want); g != w {
 		t.Errorf("(-got +want)\n-%s\n+%s", g, w)
@@ -284,7 +286,7 @@ func TestWatermark(t *testing.T) {
 		}
 	}
 	l.Flush(flow.EndForced)
-	if l.dormant != 0 || l.store.open != 0 || l.order.misplaced != 0 || l.order.head != 0 || l.index.used != 0 {
+	if l.dormant != 0 || l.entries.used != 0 || l.order.misplaced != 0 || l.order.head != 0 || l.index.used != 0 {
 		t.Errorf("left over: %+v, %d in the index", l.order, l.index.used)
 	}
 }

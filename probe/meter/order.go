@@ -22,12 +22,12 @@ func (t *Table) orderInsert(r ref, e *entry) {
 	lost := o.misplaced > 0 && e.start < o.latest
 	o.latest = max(o.latest, e.start)
 	after := o.tail
-	for i := 0; after != 0 && t.store.at(after).start > e.start; i++ {
+	for i := 0; after != 0 && t.entries.at(after).start > e.start; i++ {
 		if i == maxWalk {
 			lost = true
 			break
 		}
-		after = t.store.at(after).startPrev
+		after = t.entries.at(after).startPrev
 	}
 	if lost {
 		if o.misplaced == 0 {
@@ -42,12 +42,12 @@ func (t *Table) orderInsert(r ref, e *entry) {
 		e.startNext = o.head
 		o.head = r
 	} else {
-		a := t.store.at(after)
+		a := t.entries.at(after)
 		e.startNext = a.startNext
 		a.startNext = r
 	}
 	if e.startNext != 0 {
-		t.store.at(e.startNext).startPrev = r
+		t.entries.at(e.startNext).startPrev = r
 	} else {
 		o.tail = r
 	}
@@ -56,12 +56,12 @@ func (t *Table) orderInsert(r ref, e *entry) {
 func (t *Table) orderRemove(e *entry) {
 	o := &t.order
 	if e.startPrev != 0 {
-		t.store.at(e.startPrev).startNext = e.startNext
+		t.entries.at(e.startPrev).startNext = e.startNext
 	} else {
 		o.head = e.startNext
 	}
 	if e.startNext != 0 {
-		t.store.at(e.startNext).startPrev = e.startPrev
+		t.entries.at(e.startNext).startPrev = e.startPrev
 	} else {
 		o.tail = e.startPrev
 	}
@@ -78,7 +78,7 @@ func (t *Table) oldest() (start int64, ok bool) {
 	if t.order.head == 0 {
 		return 0, false
 	}
-	start = t.store.at(t.order.head).start
+	start = t.entries.at(t.order.head).start
 	if t.order.misplaced > 0 {
 		start = min(start, t.order.early)
 	}

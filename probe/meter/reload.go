@@ -1,6 +1,10 @@
 package meter
 
-import "time"
+import (
+	"time"
+
+	"github.com/tapwatch/tapwatch/proto/flow"
+)
 
 // Limits are the part of Config that may change while flows are open.
 type Limits struct {
@@ -27,5 +31,18 @@ func (t *Table) SetLimits(l Limits) {
 	t.maxFlows = l.MaxFlows
 	if t.maxFlows <= 0 {
 		t.maxFlows = def.MaxFlows
+	}
+}
+
+// Rest hands on the records of all open flows as they are, in order of start,
+// with flow.EndActive. Each flow goes on as its next segment with its next
+// packet, if one comes within Config.ResumeTime. It is for changes after which
+// counters mean something else.
+func (t *Table) Rest() {
+	for t.order.head != 0 {
+		e := t.entries.at(t.order.head)
+		t.close(e, flow.EndActive)
+		e.dormant = true
+		t.dormant++
 	}
 }

@@ -2,12 +2,12 @@ package meter
 
 import "github.com/tapwatch/tapwatch/probe/decode"
 
-// step moves the state of s, the sender of p, and tells whether this packet
+// transit moves the state of s, the sender of p, and tells whether this packet
 // closes its side. The transitions are Zeek's.
-func (e *entry) step(from int, s, r *endpoint, p *decode.Packet, length uint32) (closing bool) {
+func (t *Table) transit(e *entry, c *conn, from int, s, r *endpoint, p *decode.Packet, length uint32) (closing bool) {
 	switch s.state {
 	case inactive:
-		return e.stepInactive(from, s, r, p, length)
+		return t.fromInactive(e, c, from, s, r, p, length)
 	case synSent, synAckSent:
 		if p.Flags&flagFIN != 0 {
 			s.set(closed)
@@ -42,8 +42,8 @@ func (e *entry) step(from int, s, r *endpoint, p *decode.Packet, length uint32) 
 	return closing
 }
 
-// stepInactive is step for the first packet of a side.
-func (e *entry) stepInactive(from int, s, r *endpoint, p *decode.Packet, length uint32) (closing bool) {
+// fromInactive is transit for the first packet of a side.
+func (t *Table) fromInactive(e *entry, c *conn, from int, s, r *endpoint, p *decode.Packet, length uint32) (closing bool) {
 	syn, ack := p.Flags&flagSYN != 0, p.Flags&flagACK != 0
 	fromOrig := uint8(from) == e.initiator
 	if syn {
@@ -61,7 +61,8 @@ func (e *entry) stepInactive(from int, s, r *endpoint, p *decode.Packet, length 
 			if !ack && r.state == synAckSent && p.Seq == s.start {
 				// The SYN-ACK was captured before its SYN.
 				e.partial = false
-				e.flip()
+				t.flip(e)
+				c.append('^')
 				e.guessed = false
 				r.set(established)
 				r.first = true

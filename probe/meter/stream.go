@@ -19,6 +19,7 @@ const (
 	newData    dataKind = iota // continues the stream, or leaves a gap before it
 	lateData                   // fills a gap
 	resentData                 // has been seen whole
+	keepAlive                  // one octet before the end (RFC 9293 section 3.8.4)
 )
 
 func (s *stream) reset(next uint32) { s.next, s.n = next, 0 }
@@ -65,7 +66,7 @@ func (s *stream) data(seq, n uint32) dataKind {
 		return newData
 	}
 	if n == 1 && end == s.next {
-		return newData // a keep-alive probe (RFC 9293 section 3.8.4)
+		return keepAlive
 	}
 	return resentData
 }

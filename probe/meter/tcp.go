@@ -44,7 +44,47 @@ type endpoint struct {
 
 	resent, zeroWindows, gaps uint32 // for T, W and G of the history
 
+	segment counts
+
 	stream stream
+}
+
+// counts are packets of a segment of the flow.
+type counts struct{ retransmits, outOfOrder, zeroWindows uint32 }
+
+// conn is the TCP state of a connection.
+type conn struct {
+	end        [2]endpoint // by sender
+	synTime    int64       // last SYN of the initiator, 0 none
+	synAckTime int64       // last SYN-ACK before its ACK, 0 none
+	dstRTT     uint32
+	srcRTT     uint32
+
+	history    [maxHistory]byte
+	historyLen uint8
+	historyCut bool
+}
+
+// pureSYN: such a packet begins a connection of which only its number need be
+// kept until the next one comes.
+func pureSYN(p *decode.Packet) bool {
+	return p.Flags&(flagSYN|flagACK|flagFIN|flagRST) == flagSYN && p.Window != 0 && p.PayloadLen == 0 && !p.Bare
+}
+
+// begun is the state after a pure SYN of side with number seq at time at.
+func (c *conn) begun(side uint8, seq uint32, at int64) {
+	s := &c.end[side]
+	s.begin(seq, seq+1)
+	s.state, s.seen, s.first = synSent, seenSYN, true
+	c.synTime = at
+	c.history[0], c.historyLen = 'S', 1
+}
+
+// connect gives a flow that was only a SYN its TCP state.
+func (t *Table) connect(e *entry) {
+	e.conn = t.conns.take()
+	t.conns.at(e.conn).begun(e.initiator, e.lone.payload, e.start)
+	e.lone.payload = 0
 }
 
 func (s *endpoint) set(n endpointState) {
@@ -84,11 +124,15 @@ const largeJump = 1 << 20
 
 // reused reports whether a SYN begins another connection with the same key. A
 // repeated SYN has the sequence number of the first.
-func (e *entry) reused(p *decode.Packet) bool {
+func (t *Table) reused(e *entry, p *decode.Packet) bool {
 	if p.Flags&flagSYN == 0 || p.Bare {
 		return false
 	}
-	orig, resp := &e.side[e.initiator].tcp, &e.side[e.initiator^1].tcp
+	if e.conn == 0 {
+		return p.Flags&flagACK == 0 && p.Seq != e.lone.payload
+	}
+	c := t.conns.at(e.conn)
+	orig, resp := &c.end[e.initiator], &c.end[e.initiator^1]
 	s := orig
 	if p.Flags&flagACK != 0 {
 		if orig.state != inactive {
@@ -111,9 +155,11 @@ func (e *entry) reused(p *decode.Packet) bool {
 	return true
 }
 
-// tcp follows the connection. from is the side that sent p.
-func (e *entry) tcp(from int, p *decode.Packet) {
-	s, r := &e.side[from].tcp, &e.side[from^1].tcp
+// tcp follows the connection. from is the side that sent p. It returns what
+// p's payload is to the stream.
+func (t *Table) tcp(e *entry, from int, p *decode.Packet) (kind dataKind) {
+	c := t.conns.at(e.conn)
+	s, r := &c.end[from], &c.end[from^1]
 	fromOrig := uint8(from) == e.initiator
 	if !s.first {
 		if fromOrig {
@@ -138,10 +184,13 @@ func (e *entry) tcp(from int, p *decode.Packet) {
 	rel := p.Seq - s.start
 	underflow := int32(rel) < 0
 
-	e.segmentLetters(from, p.Flags, rel, length)
+	t.segmentLetters(e, c, from, p.Flags, rel, length)
 	fromOrig = uint8(from) == e.initiator // the letters may have turned the flow around
-	if p.Window == 0 && p.Flags&flagRST == 0 && r.state != closed && s.state != reset {
-		e.scaled(from, &s.zeroWindows, 'W')
+	if p.Window == 0 && p.Flags&flagRST == 0 {
+		s.segment.zeroWindows++
+		if r.state != closed && s.state != reset {
+			c.scaled(e, from, &s.zeroWindows, 'W')
+		}
 	}
 	if p.Flags&flagFIN != 0 {
 		s.fin = true
@@ -149,24 +198,24 @@ func (e *entry) tcp(from int, p *decode.Packet) {
 	}
 	relAck := uint32(0)
 	if p.Flags&flagACK != 0 {
-		relAck = e.acknowledge(r, p)
+		relAck = acknowledge(r, p)
 	}
-	e.advance(from, s, p, end, length)
+	c.advance(e, from, s, p, end, length)
 
-	closing := e.step(from, s, r, p, length)
+	closing := t.transit(e, c, from, s, r, p, length)
 	if p.Flags&flagACK != 0 && relAck != 0 {
-		e.confirm(from^1, r, s, relAck)
+		c.confirm(e, from^1, r, s, relAck)
 	}
 	if length > 0 && p.Flags&flagRST == 0 && !underflow {
 		seq := p.Seq
 		if p.Flags&flagSYN != 0 {
 			seq++
 		}
-		switch s.stream.data(seq, length) {
+		switch kind = s.stream.data(seq, length); kind {
 		case resentData:
-			e.side[from].retransmits++
+			s.segment.retransmits++
 		case lateData:
-			e.side[from].outOfOrder++
+			s.segment.outOfOrder++
 		}
 	} else if p.Flags&(flagSYN|flagFIN) != 0 && !underflow {
 		s.stream.control(end-1, end)
@@ -179,8 +228,12 @@ func (e *entry) tcp(from int, p *decode.Packet) {
 		}
 	}
 	if fromOrig {
-		e.handshakeAck(s, r, p)
+		c.handshakeAck(r, p)
 	}
+	if p.Flags&flagSYN != 0 {
+		c.handshake(e, from, p)
+	}
+	return kind
 }
 
 // enter sets the sequence numbers of a side that is new or begins anew.
@@ -211,7 +264,7 @@ func (s *endpoint) enter(p *decode.Packet, end uint32) {
 
 // acknowledge takes p's acknowledgement of what r sent and returns it relative
 // to r's start; 0 is one that cannot be right.
-func (e *entry) acknowledge(r *endpoint, p *decode.Packet) uint32 {
+func acknowledge(r *endpoint, p *decode.Packet) uint32 {
 	if r.state == inactive {
 		r.begin(p.Ack-1, p.Ack-1)
 		r.stream.reset(p.Ack)
@@ -231,7 +284,7 @@ func (e *entry) acknowledge(r *endpoint, p *decode.Packet) uint32 {
 
 // advance moves the greatest sequence number sent; data that does not is told
 // as a retransmission (T), as Zeek does, even if it fills a gap.
-func (e *entry) advance(from int, s *endpoint, p *decode.Packet, end, length uint32) {
+func (c *conn) advance(e *entry, from int, s *endpoint, p *decode.Packet, end, length uint32) {
 	d := int32(end - s.last)
 	switch {
 	case p.Flags&(flagSYN|flagRST) != 0 && (d > largeJump || d < -largeJump):
@@ -241,12 +294,12 @@ func (e *entry) advance(from int, s *endpoint, p *decode.Packet, end, length uin
 	case d > 0:
 		s.last = end
 	case length > 0:
-		e.scaled(from, &s.resent, 'T')
+		c.scaled(e, from, &s.resent, 'T')
 	}
 }
 
 // confirm looks whether what r's peer acknowledges has been seen.
-func (e *entry) confirm(side int, r, s *endpoint, ack uint32) {
+func (c *conn) confirm(e *entry, side int, r, s *endpoint, ack uint32) {
 	if r.fin && ack >= r.finEnd {
 		ack = r.finEnd - 1
 	}
@@ -255,36 +308,36 @@ func (e *entry) confirm(side int, r, s *endpoint, ack uint32) {
 	}
 	for range r.stream.missing(r.start + ack) {
 		if r.clean() && s.clean() {
-			e.scaled(side, &r.gaps, 'G')
+			c.scaled(e, side, &r.gaps, 'G')
 		}
 	}
 }
 
 // handshakeAck takes the second half of the round trip.
-func (e *entry) handshakeAck(s, r *endpoint, p *decode.Packet) {
-	if e.srcRTT != 0 || e.synAckTime == 0 || p.Flags&(flagACK|flagSYN|flagRST) != flagACK || p.Ack != r.start+1 {
+func (c *conn) handshakeAck(r *endpoint, p *decode.Packet) {
+	if c.srcRTT != 0 || c.synAckTime == 0 || p.Flags&(flagACK|flagSYN|flagRST) != flagACK || p.Ack != r.start+1 {
 		return
 	}
-	e.srcRTT = micros(p.Time - e.synAckTime)
+	c.srcRTT = micros(p.Time - c.synAckTime)
 }
 
-// handshake notes the times of SYN and SYN-ACK.
-func (e *entry) handshake(from int, p *decode.Packet) {
-	if p.Flags&flagSYN == 0 || p.Flags&(flagRST|flagFIN) != 0 {
+// handshake notes the times of SYN and SYN-ACK: p is one.
+func (c *conn) handshake(e *entry, from int, p *decode.Packet) {
+	if p.Flags&(flagRST|flagFIN) != 0 {
 		return
 	}
 	if p.Flags&flagACK == 0 {
-		if uint8(from) == e.initiator && e.synAckTime == 0 {
-			e.synTime = p.Time
+		if uint8(from) == e.initiator && c.synAckTime == 0 {
+			c.synTime = p.Time
 		}
 		return
 	}
-	if uint8(from) == e.initiator || e.srcRTT != 0 {
+	if uint8(from) == e.initiator || c.srcRTT != 0 {
 		return
 	}
-	e.synAckTime = p.Time // a repeated one is what the next ACK answers
-	if e.dstRTT == 0 && e.synTime != 0 && p.Ack == e.side[e.initiator].tcp.start+1 {
-		e.dstRTT = micros(p.Time - e.synTime)
+	c.synAckTime = p.Time // a repeated one is what the next ACK answers
+	if c.dstRTT == 0 && c.synTime != 0 && p.Ack == c.end[e.initiator].start+1 {
+		c.dstRTT = micros(p.Time - c.synTime)
 	}
 }
 
@@ -301,7 +354,7 @@ func micros(ns int64) uint32 {
 }
 
 // connState derives Zeek's conn_state.
-func (e *entry) connState() flow.ConnState {
+func (t *Table) connState(e *entry) flow.ConnState {
 	switch e.protocol {
 	case flow.ProtoUDP, flow.ProtoICMP, flow.ProtoICMPv6:
 		switch {
@@ -314,13 +367,17 @@ func (e *entry) connState() flow.ConnState {
 		}
 		return flow.ConnOTH
 	case flow.ProtoTCP:
-		return e.tcpState()
+		return t.tcpState(e)
 	}
 	return flow.ConnNone
 }
 
-func (e *entry) tcpState() flow.ConnState {
-	o, r := &e.side[e.initiator].tcp, &e.side[e.initiator^1].tcp
+func (t *Table) tcpState(e *entry) flow.ConnState {
+	if e.conn == 0 {
+		return flow.ConnS0
+	}
+	c := t.conns.at(e.conn)
+	o, r := &c.end[e.initiator], &c.end[e.initiator^1]
 	oQuiet := o.state == inactive || o.state == partial
 	rQuiet := r.state == inactive || r.state == partial
 	switch {
@@ -336,7 +393,7 @@ func (e *entry) tcpState() flow.ConnState {
 		switch {
 		case !rQuiet:
 			return flow.ConnRSTO
-		case e.synThenReset():
+		case c.synThenReset():
 			return flow.ConnRSTOS0
 		}
 		return flow.ConnOTH
@@ -362,8 +419,8 @@ func (e *entry) tcpState() flow.ConnState {
 
 // synThenReset: the history is S, then nothing of the initiator but retries,
 // then R.
-func (e *entry) synThenReset() bool {
-	h := e.history[:e.historyLen]
+func (c *conn) synThenReset() bool {
+	h := c.history[:c.historyLen]
 	if len(h) > 0 && h[0] == '^' {
 		h = h[1:]
 	}

@@ -22,24 +22,24 @@ func (t *Table) schedule(r ref, e *entry) {
 	tick := (e.touched+t.timeout(e))>>tickShift + 1
 	tick = min(max(tick, t.wheel.tick+1), t.wheel.tick+wheelSlots-1)
 	t.wheel.low = min(t.wheel.low, tick)
-	i := int32(tick & (wheelSlots - 1))
+	i := uint16(tick & (wheelSlots - 1))
 	e.slot = i
 	e.wheelPrev = 0
 	e.wheelNext = t.wheel.heads[i]
 	if e.wheelNext != 0 {
-		t.store.at(e.wheelNext).wheelPrev = r
+		t.entries.at(e.wheelNext).wheelPrev = r
 	}
 	t.wheel.heads[i] = r
 }
 
 func (t *Table) unschedule(e *entry) {
 	if e.wheelPrev != 0 {
-		t.store.at(e.wheelPrev).wheelNext = e.wheelNext
+		t.entries.at(e.wheelPrev).wheelNext = e.wheelNext
 	} else {
 		t.wheel.heads[e.slot] = e.wheelNext
 	}
 	if e.wheelNext != 0 {
-		t.store.at(e.wheelNext).wheelPrev = e.wheelPrev
+		t.entries.at(e.wheelNext).wheelPrev = e.wheelPrev
 	}
 }
 
@@ -48,7 +48,7 @@ func (t *Table) sweep() {
 	w := &t.wheel
 	target := t.now >> tickShift
 	for n := 0; w.tick < target; n++ {
-		if n >= wheelSlots || t.store.open == 0 {
+		if n >= wheelSlots || t.entries.used == 0 {
 			w.tick = target
 			break
 		}
@@ -57,10 +57,10 @@ func (t *Table) sweep() {
 		r := w.heads[i]
 		w.heads[i] = 0
 		for r != 0 {
-			e := t.store.at(r)
+			e := t.entries.at(r)
 			next := e.wheelNext
 			if next != 0 {
-				t.store.at(next).wheelPrev = 0
+				t.entries.at(next).wheelPrev = 0
 			}
 			e.wheelNext, e.wheelPrev = 0, 0
 			if t.expired(e) && t.canRest(e) {
@@ -89,7 +89,7 @@ func (t *Table) victim() ref {
 	seen, moves := 0, 0
 	for last := w.tick + wheelSlots - 1; w.low <= last; w.low++ {
 		for r := w.heads[w.low&(wheelSlots-1)]; r != 0; {
-			e := t.store.at(r)
+			e := t.entries.at(r)
 			next := e.wheelNext
 			at := e.touched + t.timeout(e)
 			if at>>tickShift+1 > w.low && w.low < last {
