@@ -14,6 +14,8 @@ const (
 	extSignatureAlgorithms = 13
 	extALPN                = 16
 	extSupportedVersions   = 43
+	extECH                 = 0xfe0d
+	extESNI                = 0xffce
 )
 
 // hello holds the parts of a ClientHello or ServerHello (RFC 8446, section
@@ -25,6 +27,7 @@ type hello struct {
 	ciphers    []byte // ClientHello: all; ServerHello: the chosen one
 	extensions []byte // type, length, body …
 	hasSNI     bool
+	hidden     bool // the server name is in an encrypted hello (ESNI, ECH: RFC 9849)
 	sni        []byte
 	alpn       []byte // ProtocolNameList without its length
 	groups     []byte
@@ -100,6 +103,8 @@ func parseHello(b []byte, server bool) (h hello, ok bool) {
 			if names := (reader{b: body.take(body.u16())}); len(names.b) > 3 && names.u8() == 0 {
 				h.sni = names.take(names.u16())
 			}
+		case extESNI, extECH:
+			h.hidden = true
 		case extALPN:
 			h.alpn = body.take(body.u16())
 		case extSupportedGroups:
@@ -170,6 +175,7 @@ func (in *Inspector) clientHello(body []byte, transport byte, rec *flow.Record) 
 	rec.TLSALPN = in.alpnList(h.alpn, rec)
 	rec.JA3 = in.ja3(&h)
 	rec.JA4 = in.ja4(&h, transport)
+	rec.Risks |= helloRisks(&h, transport)
 }
 
 // helloRetry is the random of a ServerHello that is a HelloRetryRequest (RFC
@@ -190,6 +196,7 @@ func (in *Inspector) serverHello(body []byte, rec *flow.Record) (again bool) {
 	}
 	rec.TLSCipher = binary.BigEndian.Uint16(h.ciphers)
 	rec.JA3S = in.ja3s(&h)
+	rec.Risks |= serverRisks(rec.TLSVersion, h.ciphers)
 	return string(h.random) == helloRetry
 }
 

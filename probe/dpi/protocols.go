@@ -60,6 +60,7 @@ func protocols() []protocol {
 		cldapProtocol(),
 		http2Protocol(),
 		websocketProtocol(),
+		grpcProtocol(),
 	}
 }
 
@@ -72,6 +73,8 @@ type hint struct {
 	// other is what is held of what the other side said, up to a few kB; it is
 	// empty where that side was silent, or its octets are gone.
 	other []byte
+	// expected is the protocol that another flow has announced for this one.
+	expected string
 }
 
 // kind names the protocols that have a part in the package beyond their own

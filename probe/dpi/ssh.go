@@ -3,6 +3,7 @@ package dpi
 import (
 	"bytes"
 	"encoding/binary"
+	"strings"
 
 	"github.com/tapwatch/tapwatch/proto/flow"
 )
@@ -56,6 +57,9 @@ func (in *Inspector) sshStream(st *State, d side, b []byte, rec *flow.Record, _ 
 			rec.SSHClient = line
 		} else {
 			rec.SSHServer = line
+		}
+		if obsoleteSSH(line) {
+			rec.Risks |= [2]flow.Risk{flow.RiskSSHObsoleteClient, flow.RiskSSHObsoleteServer}[d]
 		}
 		if len(line) > 6 && line[4] == '1' && line[:7] != "SSH-1.9" { // SSH 1 has another exchange
 			return in.sshEnd(st, s, len(b))
@@ -121,4 +125,19 @@ func (in *Inspector) kexInit(b []byte, d side, rec *flow.Record) {
 	} else {
 		rec.HASSHServer = in.md5(h)
 	}
+}
+
+// obsoleteSSH tells identifications of SSH 1, and of OpenSSH before 7.0 and
+// Dropbear before 2016, as nDPI does.
+func obsoleteSSH(line string) bool {
+	if strings.HasPrefix(line, "SSH-1.") && !strings.HasPrefix(line, "SSH-1.99") {
+		return true
+	}
+	if _, version, ok := strings.Cut(line, "OpenSSH_"); ok && len(version) > 1 {
+		return version[0] >= '1' && version[0] < '7' && version[1] == '.'
+	}
+	if _, version, ok := strings.Cut(line, "dropbear_"); ok && len(version) >= 4 {
+		return version[:4] < "2016"
+	}
+	return false
 }

@@ -42,6 +42,7 @@ type ndpiFlow struct {
 	service    string
 	confidence string
 	ja4, sni   string
+	risks      []string
 }
 
 // pair is a flow's ends, the lower first.
@@ -103,6 +104,9 @@ func readNDPI(t *testing.T, path string) (all []ndpiFlow) {
 			case "Hostname/SNI":
 				n.sni = f[2]
 			}
+		}
+		for _, r := range ndpiRisks.FindAllStringSubmatch(lines.Text(), -1) {
+			n.risks = append(n.risks, r[1])
 		}
 		all = append(all, n)
 	}
@@ -218,3 +222,64 @@ func TestServerNames(t *testing.T) {
 }
 
 func list(m map[string]bool) string { return fmt.Sprintf("%q", slices.Sorted(maps.Keys(m))) }
+
+// risks names nDPI's risks as ndpiReader prints them, those that the probe
+// raises by the same definition.
+var risks = map[string]flow.Risk{
+	"Known Proto on Non Std Port": flow.RiskKnownProtocolOnNonStandardPort, "TLS (probably) Not Carrying HTTPS": flow.RiskTLSNotCarryingHTTPS,
+	"Unsafe Protocol": flow.RiskUnsafeProtocol, "Missing SNI TLS Extn": flow.RiskTLSMissingSNI, "Error Code": flow.RiskErrorCodeDetected,
+	"HTTP/TLS/QUIC Numeric Hostname/SNI": flow.RiskNumericIPHost, "Obsolete TLS (v1.1 or older)": flow.RiskTLSObsoleteVersion,
+	"Desktop/File Sharing": flow.RiskDesktopOrFileSharingSession, "ALPN/SNI Mismatch": flow.RiskTLSALPNSNIMismatch, "Weak TLS Cipher": flow.RiskTLSWeakCipher,
+	"Large DNS Packet (512+ bytes)": flow.RiskDNSLargePacket, "TLS Cert Validity Too Long": flow.RiskTLSCertValidityTooLong, "TLS Cert Mismatch": flow.RiskTLSCertificateMismatch,
+	"TLS Cert Expired": flow.RiskTLSCertificateExpired, "Clear-Text Credentials": flow.RiskClearTextCredentials, "Self-signed Cert": flow.RiskTLSSelfsignedCertificate,
+	"TLS Cert About To Expire": flow.RiskTLSCertificateAboutToExpire, "TLS Fatal Alert": flow.RiskTLSFatalAlert, "Uncommon TLS ALPN": flow.RiskTLSUncommonALPN,
+	"IDN Domain Name": flow.RiskPunycodeIDN, "HTTP Obsolete Server": flow.RiskHTTPObsoleteServer, "SMB Insecure Vers": flow.RiskSMBInsecureVersion,
+	"SQL Injection": flow.RiskURLPossibleSQLInjection, "SSH Obsolete Ser Vers/Cipher": flow.RiskSSHObsoleteServer, "SSH Obsolete Cli Vers/Cipher": flow.RiskSSHObsoleteClient,
+	"Susp DGA Domain name": flow.RiskSuspiciousDGADomain, "Malformed Packet": flow.RiskMalformedPacket, "Susp Entropy": flow.RiskSuspiciousEntropy,
+	"Crawler/Bot": flow.RiskHTTPCrawlerBot, "Fragmented DNS Message": flow.RiskDNSFragmented, "Non-Printable/Invalid Chars Detected": flow.RiskInvalidCharacters,
+	"HTTP Susp User-Agent": flow.RiskHTTPSuspiciousUserAgent, "Binary File/Data Transfer (Attempt)": flow.RiskBinaryDataTransfer,
+}
+
+var ndpiRisks = regexp.MustCompile(`\*\* ([^*]+) \*\*`)
+
+// TestRisks compares the risks with nDPI's. Some of nDPI's come of lists or
+// states of its own, so the table is there to be read: what is promised is
+// that no risk is raised without reason more often than with.
+func TestRisks(t *testing.T) {
+	type count struct{ both, ours, theirs int }
+	counts := map[string]*count{}
+	for name := range risks {
+		counts[name] = &count{}
+	}
+	ndpiCaptures(t, func(name, path string, expected []ndpiFlow) {
+		ours := map[pair]flow.Risk{}
+		apps := map[pair]string{}
+		for _, r := range records(t, path) {
+			ours[keyOf(&r)] |= r.Risks
+			apps[keyOf(&r)] = r.App
+		}
+		for _, n := range expected {
+			if apps[n.key] == "" {
+				continue
+			}
+			for text, risk := range risks {
+				c, a, b := counts[text], ours[n.key]&risk != 0, slices.Contains(n.risks, text)
+				switch {
+				case a && b:
+					c.both++
+				case a:
+					c.ours++
+				case b:
+					c.theirs++
+				}
+				if *parts && a != b {
+					t.Logf("  %s\t%s %v here: %v %s", name, text, a, n.key, apps[n.key])
+				}
+			}
+		}
+	})
+	for _, name := range slices.Sorted(maps.Keys(counts)) {
+		c := counts[name]
+		t.Logf("quality: risk %-40s both %3d, ours only %3d, nDPI's only %3d", name, c.both, c.ours, c.theirs)
+	}
+}
