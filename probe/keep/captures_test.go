@@ -103,7 +103,7 @@ func flows(t *testing.T, r *Ring, frames []frame) {
 		same(t, "ends of "+id, found(t, r, q), want)
 		q.Src, q.Dst, q.SrcPort, q.DstPort = q.Dst, q.Src, q.DstPort, q.SrcPort
 		same(t, "turned ends of "+id, found(t, r, q), want)
-		if g.plain {
+		if g.plain && frames[0].LinkType != capture.LinkNull { // its families differ between systems
 			byFilter(t, r, frames, bpf(g.key), want)
 		}
 	}

@@ -63,16 +63,12 @@ func (c *cutoff) hash(p *decode.Packet) uint64 {
 	d := fold(le.Uint64(p.Dst[:8])^c.seed[0], le.Uint64(p.Dst[8:])^c.seed[1])
 	sp, dp := uint64(p.SrcPort), uint64(p.DstPort)
 	if p.Protocol == flow.ProtoICMP || p.Protocol == flow.ProtoICMPv6 {
-		// As in the Community ID: a request and its reply are one flow, what
-		// nothing replies to has a direction.
-		reply, request, pair := flow.ICMPReply(p.Protocol, uint8(p.SrcPort))
-		switch {
-		case !pair:
+		// As in the Community ID: each side has the type of its own message, so a
+		// request and its reply are one flow; what nothing replies to has a direction.
+		if reply, _, pair := flow.ICMPReply(p.Protocol, uint8(p.SrcPort)); pair {
+			dp = uint64(reply)
+		} else {
 			d = bits.RotateLeft64(d, 21)
-		case request:
-			sp, dp = sp<<8|uint64(reply), sp<<8|uint64(reply)
-		default:
-			sp, dp = uint64(reply)<<8|sp, uint64(reply)<<8|sp
 		}
 	}
 	return fold(fold(s^sp, c.seed[1])+fold(d^dp, c.seed[1]), c.seed[0]^uint64(p.Protocol)<<32)

@@ -20,8 +20,8 @@ var levels = map[string]zstd.EncoderLevel{
 type packer struct {
 	enc                *zstd.Encoder // nil: none
 	key                *seal.Key     // nil: plain
-	out                []byte        // header, meta, body
-	meta, body         []byte
+	out                []byte        // header and meta
+	meta, body, box    []byte
 	communities, hosts []uint32
 }
 
@@ -38,10 +38,10 @@ func newPacker(compression string, key *seal.Key) (*packer, error) {
 	return p, nil
 }
 
-// pack returns the stored form of b as a block of a segment, and the part of it
-// that goes into the directory: header and meta. Both are valid until the next
-// pack. hurry leaves the body uncompressed.
-func (p *packer) pack(b *block, h header, hurry bool) (stored, index []byte) {
+// pack returns the stored form of b in two parts that follow each other: the index,
+// which is header and meta and goes into the directory too, and the body. Both are
+// valid until the next pack or until b is reset. hurry leaves the body uncompressed.
+func (p *packer) pack(b *block, h header, hurry bool) (index, body []byte) {
 	p.index(b)
 	for i := range b.flows {
 		b.buf = appendFlowKey(b.buf, &b.flows[i])
@@ -50,7 +50,7 @@ func (p *packer) pack(b *block, h header, hurry bool) (stored, index []byte) {
 	h.worker, h.number, h.first, h.last, h.packets, h.octets = b.worker, b.number, b.first, b.last, b.packets, b.octets
 	h.raw = uint32(len(b.buf))
 	p.meta = appendMeta(p.meta[:0], b.links, p.communities, p.hosts)
-	body := b.buf
+	body = b.buf
 	if p.enc != nil && !hurry {
 		if p.body = p.enc.EncodeAll(b.buf, p.body[:0]); len(p.body) < len(b.buf) {
 			body = p.body
@@ -60,22 +60,18 @@ func (p *packer) pack(b *block, h header, hurry bool) (stored, index []byte) {
 	p.out = append(p.out[:0], make([]byte, headerBytes)...)
 	if p.key == nil {
 		p.out = append(p.out, p.meta...)
-		h.meta = uint32(len(p.out) - headerBytes)
-		p.out = append(p.out, body...)
 	} else {
 		id := p.key.ID()
 		copy(h.keyID[:], id[:])
 		head := h.append(nil)
 		p.out = p.key.Seal(p.out, p.meta, place("meta", head))
-		h.meta = uint32(len(p.out) - headerBytes)
-		p.out = p.key.Seal(p.out, body, place("body", head))
+		p.box = p.key.Seal(p.box[:0], body, place("body", head))
+		body = p.box
 	}
-	split := headerBytes + int(h.meta)
-	h.body = uint32(len(p.out) - split)
-	h.metaCRC = crc32.Checksum(p.out[headerBytes:split], castagnoli)
-	h.bodyCRC = crc32.Checksum(p.out[split:], castagnoli)
+	h.meta, h.body = uint32(len(p.out)-headerBytes), uint32(len(body))
+	h.metaCRC, h.bodyCRC = crc32.Checksum(p.out[headerBytes:], castagnoli), crc32.Checksum(body, castagnoli)
 	h.append(p.out[:0])
-	return p.out, p.out[:split]
+	return p.out, body
 }
 
 // index collects the hashes of a block's flows and hosts.

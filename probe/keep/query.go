@@ -167,20 +167,13 @@ func (m *matcher) ends(src, dst *flow.Addr, srcPort, dstPort uint16) bool {
 }
 
 // message compares an ICMP flow, whose key has the type of its first message: the
-// question may have been asked with that of the reply.
+// question may be about the reply. Codes of such messages are left out.
 func (m *matcher) message(k *flowKey) bool {
-	if k.protocol != flow.ProtoICMP && k.protocol != flow.ProtoICMPv6 {
+	if k.protocol != flow.ProtoICMP && k.protocol != flow.ProtoICMPv6 || m.q.DstPort != 0 {
 		return false
 	}
 	reply, _, pair := flow.ICMPReply(k.protocol, uint8(k.srcPort))
-	q := &m.q
-	if !pair || q.SrcPort != 0 && q.SrcPort != int(k.srcPort) && q.SrcPort != int(reply) {
-		return false
-	}
-	between := func(a, b *flow.Addr) bool {
-		return (!q.Src.IsValid() || *a == m.src) && (!q.Dst.IsValid() || *b == m.dst)
-	}
-	return between(&k.src, &k.dst) || between(&k.dst, &k.src)
+	return pair && m.ends(&k.dst, &k.src, uint16(reply), 0)
 }
 
 // frame says whether the BPF expressions let a frame through. An expression that

@@ -5,12 +5,15 @@ import (
 	"encoding/binary"
 	"os"
 	"path/filepath"
+	"runtime"
 	"time"
 )
 
 // work is the Ring's goroutine: it writes blocks and removes what is too old.
 func (r *Ring) work() {
 	defer close(r.done)
+	runtime.LockOSThread() // and never unlock: the thread's priority dies with it
+	background()
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
 	r.expire()
@@ -53,14 +56,12 @@ func (r *Ring) take(b *block) {
 	b.home <- b // has room for all blocks of the Writer
 }
 
-// hurry says whether blocks come faster than they are compressed.
-func (r *Ring) hurry(b *block) bool {
-	if b.patient {
-		return false
-	}
+// hurry says whether blocks come faster than they are compressed: half of those that
+// there may be are waiting. To write one as it is takes a fraction of the time.
+func (r *Ring) hurry() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return 2*len(r.queue) >= len(r.writers)*r.cfg.Blocks
+	return len(r.queue) > 0 && 2*len(r.queue) >= len(r.writers)*r.cfg.Blocks
 }
 
 // store packs a block and writes it at the end of the active segment. When the disk
@@ -70,13 +71,17 @@ func (r *Ring) store(b *block) error {
 		return err
 	}
 	h := header{run: r.run, segment: r.active.id, written: r.now().UnixNano()}
-	stored, index := r.pack.pack(b, h, r.hurry(b))
-	if err := r.makeRoom(int64(len(stored) + len(index) + entryHead + trailerBytes + len(r.active.dir))); err != nil {
+	index, body := r.pack.pack(b, h, r.hurry())
+	size := int64(len(index) + len(body))
+	if err := r.makeRoom(size + int64(len(index)+entryHead+trailerBytes+len(r.active.dir))); err != nil {
 		return err
 	}
 	off := r.active.size
 	for try := 0; ; try++ {
-		_, err := r.file.WriteAt(stored, off)
+		_, err := r.file.WriteAt(index, off)
+		if err == nil {
+			_, err = r.file.WriteAt(body, off+int64(len(index)))
+		}
 		if err == nil {
 			break
 		}
@@ -91,20 +96,20 @@ func (r *Ring) store(b *block) error {
 		r.abandon()
 		return err
 	}
-	written, err := readHeader(stored)
+	written, err := readHeader(index)
 	if err != nil {
 		return err
 	}
 	r.mu.Lock()
 	s := r.active
 	s.dir = appendEntry(s.dir, off, index)
-	s.size += int64(len(stored))
-	r.total += int64(len(stored))
+	s.size += size
+	r.total += size
 	s.count(&written)
 	r.stats.KeptPackets += uint64(b.packets)
 	r.stats.KeptBytes += uint64(b.octets)
 	r.stats.WrittenBlocks++
-	r.stats.WrittenBytes += uint64(len(stored))
+	r.stats.WrittenBytes += uint64(size)
 	full := s.size >= r.segmentBytes || len(s.dir) >= maxDirectory
 	r.mu.Unlock()
 	if full {

@@ -36,4 +36,8 @@ func lockFile(f *os.File) error {
 	return nil
 }
 
+// background lets the calling thread yield to those that capture. A system that
+// refuses it works all the same.
+func background() { _ = unix.Setpriority(unix.PRIO_PROCESS, unix.Gettid(), 10) }
+
 func isFull(err error) bool { return errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) }

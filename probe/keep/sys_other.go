@@ -16,4 +16,6 @@ func available(string) (int64, bool) { return 0, false }
 // lockFile does not lock here: one process per directory is the operator's duty.
 func lockFile(*os.File) error { return nil }
 
+func background() {}
+
 func isFull(err error) bool { return errors.Is(err, syscall.ENOSPC) }

@@ -22,7 +22,6 @@ type block struct {
 	octets  uint32 // captured
 	worker  uint16
 	number  uint64 // of this worker's blocks, in this run
-	patient bool   // its Writer waits: no hurry
 }
 
 func (b *block) reset() {
@@ -182,7 +181,7 @@ func (w *Writer) flush() {
 		return
 	}
 	w.began = time.Time{}
-	b.number, b.patient = w.number, w.Wait
+	b.number = w.number
 	w.number++ // flows begin anew in the block that follows, dropped or not
 	w.linkKnown = false
 	next := w.take()
