@@ -178,9 +178,8 @@ func (t *fragments) expire(now int64) {
 
 // assemble adds a piece, the IP payload of p, to the datagram of e; when it is
 // then whole, p offers it or becomes the packet in the tunnel that it is.
-func (d *Decoder) assemble(e *fragmentEntry, number uint32, offset int, more bool, piece *layer, p *Packet) {
+func (d *Decoder) assemble(e *fragmentEntry, number uint32, offset int, more bool, piece layer, p *Packet) {
 	t := &d.frags
-	t.expire(p.Time)
 	a := &t.assembly
 	to := offset + piece.wire
 	switch {
@@ -215,20 +214,21 @@ func (d *Decoder) assemble(e *fragmentEntry, number uint32, offset int, more boo
 	t.release(e)
 	e.closed = true
 	t.stats.Reassembled++
-	d.offer(&e.key, layer{b: b, wire: len(b), depth: piece.depth}, p)
+	d.whole = layer{b: b, wire: len(b), depth: piece.depth}
+	d.offer(&e.key, p)
 }
 
-// offer decodes a whole datagram and gives its payload to p, the piece that
+// offer decodes the whole datagram in d.whole and gives its payload to p, the piece that
 // completed it. If it is a tunnel, p becomes the packet inside.
-func (d *Decoder) offer(k *fragmentKey, whole layer, p *Packet) {
+func (d *Decoder) offer(k *fragmentKey, p *Packet) {
 	piece, tunnels := *p, d.tunnels
 	p.Protocol, p.Fragment, p.Bare = k.proto, false, false
 	d.frags.offering = true
 	var v Verdict
 	if k.six {
-		v = d.extensions(&whole, p)
+		v = d.extensions(&d.whole, p)
 	} else {
-		v = d.upper(&whole, p)
+		v = d.upper(&d.whole, p)
 	}
 	d.frags.offering = false
 	if v == OK && d.tunnels != tunnels {

@@ -34,6 +34,7 @@ type Decoder struct {
 	frags     fragments
 	tunnels   uint  // opened so far
 	rest      layer // here and not on the stack: it is passed through function values
+	whole     layer // of a datagram that fragments have made whole
 }
 
 // New returns a Decoder for one worker.

@@ -126,6 +126,7 @@ func (d *Decoder) fragment(k *fragmentKey, offset int, more bool, l *layer, p *P
 		p.Bare = true
 		p.PayloadLen = uint32(l.wire)
 	}
+	t.expire(p.Time) // before the place of one is taken
 	e, number := t.entry(k, p.Time)
 	if offset == 0 {
 		if e.ports {
@@ -136,7 +137,7 @@ func (d *Decoder) fragment(k *fragmentKey, offset int, more bool, l *layer, p *P
 		p.SrcPort, p.DstPort, p.ICMPID, p.Protocol = e.srcPort, e.dstPort, e.icmpID, e.proto
 	}
 	if !e.closed && !t.offering && t.assembly.limit > 0 && d.assembles(k.proto) {
-		d.assemble(e, number, offset, more, &piece, p)
+		d.assemble(e, number, offset, more, piece, p)
 	}
 	return OK
 }
