@@ -38,7 +38,7 @@ func echo(src, dst string, typ uint8, at time.Time) frame {
 
 func made(b []byte, at time.Time) frame {
 	f := frame{Frame: capture.Frame{Time: at.UnixNano(), Data: b, Len: uint32(len(b)), LinkType: capture.LinkEthernet}, iface: "test"}
-	f.decoded = decode.New(decode.DefaultConfig()).Decode(&f.Frame, &f.packet) == decode.OK
+	f.decoded = decode.New(decode.Config{Fragments: 1}).Decode(&f.Frame, &f.packet) == decode.OK
 	return f
 }
 
