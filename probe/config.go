@@ -28,15 +28,18 @@ type Config struct {
 
 // CaptureConfig says where the packets come from: interfaces, or files.
 type CaptureConfig struct {
-	Interfaces  []string      `conf:"interfaces" help:"network interfaces to listen on"`
-	Files       []string      `conf:"files" help:"capture files or directories to read instead, in order of time; - is standard input"`
-	Filter      string        `conf:"filter" help:"BPF expression, as of tcpdump; other packets are counted as filtered"`
-	Workers     int           `conf:"workers" help:"capture workers per interface (PACKET_FANOUT_HASH), 1 to 256"`
-	Snaplen     int           `conf:"snaplen" help:"bytes kept of a packet; 0: all"`
-	BlockSize   kit.Bytes     `conf:"block_size" help:"bytes of one ring block, a power of two"`
-	Blocks      int           `conf:"blocks" help:"blocks in each worker's ring"`
-	BlockTime   time.Duration `conf:"block_time" help:"the kernel hands over a block that is not full after this"`
-	Promiscuous bool          `conf:"promiscuous" help:"see frames for other hosts"`
+	Interfaces  []string `conf:"interfaces" help:"network interfaces to listen on"`
+	Files       []string `conf:"files" help:"capture files or directories to read instead, in order of time; - is standard input"`
+	Filter      string   `conf:"filter" help:"BPF expression, as of tcpdump; other packets are counted as filtered"`
+	Workers     int      `conf:"workers" help:"workers for each interface, or for all files, 1 to 256; files get no more than there are cores"`
+	SampleFlows uint32   `conf:"sample_flows" help:"look at one flow in so many, whole; 0 or 1: all"`
+	// SamplePackets ends up in Record.Sampling.
+	SamplePackets uint32        `conf:"sample_packets" help:"look at one packet in so many; counters are scaled up and marked; 0 or 1: all"`
+	Snaplen       int           `conf:"snaplen" help:"bytes kept of a packet; 0: all"`
+	BlockSize     kit.Bytes     `conf:"block_size" help:"bytes of one ring block, a power of two"`
+	Blocks        int           `conf:"blocks" help:"blocks in each worker's ring"`
+	BlockTime     time.Duration `conf:"block_time" help:"the kernel hands over a block that is not full after this"`
+	Promiscuous   bool          `conf:"promiscuous" help:"see frames for other hosts"`
 }
 
 // MeterConfig bounds the flow table.

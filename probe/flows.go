@@ -1,18 +1,16 @@
 package probe
 
 import (
-	"bufio"
 	"context"
-	"crypto/rand"
-	"encoding/binary"
 	"fmt"
 	"io"
 	"log/slog"
+	"sync"
 
+	"github.com/tapwatch/tapwatch/probe/capture"
 	"github.com/tapwatch/tapwatch/probe/export"
 	"github.com/tapwatch/tapwatch/probe/ledger"
 	"github.com/tapwatch/tapwatch/proto/flow"
-	"github.com/tapwatch/tapwatch/proto/spool"
 )
 
 // Formats of Flows.
@@ -24,82 +22,76 @@ const (
 )
 
 // Flows writes the flow records of the captures to out, without Kafka, and
-// returns the account of their packets. cfg.Capture.Files, cfg.Name, cfg.Site
-// and cfg.Meter are used.
+// returns the account of their packets. cfg.Capture (but for interfaces),
+// cfg.Name, cfg.Site and cfg.Meter are used. With several workers the records
+// are the same as with one, in another order and with other flow ids.
 func Flows(ctx context.Context, cfg Config, format string, out io.Writer, log *slog.Logger) (ledger.Totals, error) {
 	files, err := expand(cfg.Capture.Files)
 	if err != nil {
 		return ledger.Totals{}, err
 	}
-	w := newWorker(cfg, false, log)
-	buffered := bufio.NewWriterSize(out, 1<<20)
-	text := &textSink{ledger: w.ledger, out: buffered}
-	w.sink = text
-	finish := func() error { return text.err }
-	switch format {
-	case FormatJSON:
-		text.append = (*flow.Record).AppendJSON
-	case FormatCSV:
-		text.append = (*flow.Record).AppendCSV
-		fmt.Fprintln(buffered, flow.CSVHeader())
-	case FormatNone:
-	case FormatBatch:
-		ex := export.New(export.Config{Probe: cfg.Name, Site: cfg.Site}, w.ledger, newBatchFile(buffered), log, w.state)
-		w.sink = ex
-		finish = ex.Close
-	default:
-		return ledger.Totals{}, fmt.Errorf("format %q: one of json, csv, batch, none is needed", format)
+	o := newOutput(out)
+	store := newBatchFile(o)
+	set := newSettings(cfg.limits())
+	workers := make([]*worker, cfg.Capture.Workers)
+	finish := make([]func() error, len(workers))
+	for i := range workers {
+		w := newWorker(cfg, false, set, log)
+		text := &textSink{ledger: w.ledger, out: o}
+		w.sink, finish[i] = text, func() error { return nil }
+		switch format {
+		case FormatJSON:
+			text.append = (*flow.Record).AppendJSON
+		case FormatCSV:
+			text.append = (*flow.Record).AppendCSV
+		case FormatNone:
+		case FormatBatch:
+			ex := export.New(export.Config{Probe: cfg.Name, Site: cfg.Site, Worker: uint32(i)}, w.ledger, store, log, w.state)
+			w.sink, finish[i] = ex, ex.Close
+		default:
+			return ledger.Totals{}, fmt.Errorf("format %q: one of json, csv, batch, none is needed", format)
+		}
+		workers[i] = w
 	}
-	err = w.readFiles(ctx, files, cfg.Capture.Filter)
-	w.finish()
-	if failed := finish(); err == nil {
+	if format == FormatCSV {
+		_ = o.write([]byte(flow.CSVHeader() + "\n")) // flush tells
+	}
+	failed := make([]error, len(workers)) // of what each handed over
+	end := func(i int) {
+		workers[i].finish()
+		failed[i] = finish[i]()
+		workers[i].ledger.Take()
+	}
+	if len(workers) == 1 {
+		err = workers[0].readFiles(ctx, files)
+		end(0)
+	} else {
+		s := newSpread(len(workers), set, log)
+		var g sync.WaitGroup
+		for i, w := range workers {
+			g.Go(func() {
+				s.work(i, w)
+				end(i)
+			})
+		}
+		err = s.read(ctx, files)
+		g.Wait()
+	}
+	totals := ledger.Totals{}
+	for i, w := range workers {
+		totals.Add(w.ledger.Totals())
+		if err == nil {
+			err = failed[i]
+		}
+	}
+	if failed := o.flush(); err == nil {
 		err = failed
 	}
-	if failed := buffered.Flush(); err == nil {
-		err = failed
-	}
-	w.ledger.Take()
-	return w.ledger.Totals(), err
+	return totals, err
 }
 
-// textSink writes one record per line.
-type textSink struct {
-	ledger *ledger.Ledger
-	out    *bufio.Writer
-	append func(*flow.Record, []byte) []byte // nil: nothing is written
-	line   []byte
-	err    error
-}
-
-func (s *textSink) Add(r *flow.Record) {
-	if s.append == nil || s.err != nil {
-		return
-	}
-	s.line = append(s.append(r, s.line[:0]), '\n')
-	_, s.err = s.out.Write(s.line)
-}
-
-func (s *textSink) Cut() { s.ledger.Take() }
-
-// batchFile is an export.Store that writes messages to a file.
-type batchFile struct {
-	out   io.Writer
-	epoch uint64
-}
-
-func newBatchFile(out io.Writer) *batchFile {
-	var b [8]byte
-	rand.Read(b[:])
-	return &batchFile{out, binary.BigEndian.Uint64(b[:]) | 1}
-}
-
-func (f *batchFile) Epoch() uint64              { return f.epoch }
-func (f *batchFile) Dropped() []spool.DropRange { return nil }
-
-func (f *batchFile) Append(r spool.Record) error {
-	if _, err := f.out.Write(binary.BigEndian.AppendUint32(nil, uint32(len(r.Value)))); err != nil {
-		return err
-	}
-	_, err := f.out.Write(r.Value)
-	return err
+// readFiles reads one capture after another as one stream of packets: flows go
+// on from file to file.
+func (w *worker) readFiles(ctx context.Context, files []string) error {
+	return eachFile(ctx, files, w.settings, false, func(src capture.Source) error { return w.read(ctx, src) })
 }

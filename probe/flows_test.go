@@ -28,12 +28,37 @@ func flowsOf(t *testing.T, path, format, filter string) (string, ledger.Totals) 
 	t.Helper()
 	cfg := DefaultConfig()
 	cfg.Capture.Files, cfg.Capture.Filter = []string{path}, filter
+	return flowsWith(t, cfg, format)
+}
+
+func flowsWith(t *testing.T, cfg Config, format string) (string, ledger.Totals) {
+	t.Helper()
 	var out bytes.Buffer
 	totals, err := Flows(context.Background(), cfg, format, &out, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
 	return out.String(), totals
+}
+
+// batchesOf reads what FormatBatch has written.
+func batchesOf(t *testing.T, text string) (all []*flow.Batch) {
+	t.Helper()
+	for rest := []byte(text); len(rest) > 0; {
+		n := binary.BigEndian.Uint32(rest)
+		b, err := flow.NewReader().Read(rest[4 : 4+n])
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, b)
+		rest = rest[4+n:]
+	}
+	return all
+}
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
 }
 
 // checkTotals says whether seen = in flows + losses.
@@ -93,17 +118,11 @@ func TestFlowsFormats(t *testing.T) {
 
 	text, _ = flowsOf(t, path, FormatBatch, "")
 	var inBatches uint64
-	reader := flow.NewReader()
-	for rest := []byte(text); len(rest) > 0; {
-		n := binary.BigEndian.Uint32(rest)
-		b, err := reader.Read(rest[4 : 4+n])
-		if err != nil {
-			t.Fatal(err)
-		}
+	batches := batchesOf(t, text)
+	for i, b := range batches {
 		inBatches += uint64(b.Len())
-		rest = rest[4+n:]
-		if last := len(rest) == 0; b.Header().EndOfStream != last {
-			t.Errorf("end of stream said %v in the batch with %d bytes after it", b.Header().EndOfStream, len(rest))
+		if last := i == len(batches)-1; b.Header().EndOfStream != last {
+			t.Errorf("end of stream said %v in batch %d of %d", b.Header().EndOfStream, i, len(batches))
 		}
 	}
 	if inBatches != rows {

@@ -7,8 +7,8 @@ package probe
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
+	"runtime"
 	"strconv"
 	"time"
 
@@ -23,7 +23,13 @@ import (
 // Run captures until the files are read and published, or until ctx ends; then
 // it publishes what is spooled for at most cfg.Spool.Drain. Nothing that was
 // spooled is lost: the next start publishes it.
-func Run(ctx context.Context, cfg Config) error {
+func Run(ctx context.Context, cfg Config) error { return RunReloading(ctx, cfg, nil) }
+
+// RunReloading is Run that takes another configuration for each one that comes
+// through reloads, as far as a running probe can: filter, sampling, timeouts
+// and max_flows. What else has changed is logged and waits for a restart. No
+// flow is lost.
+func RunReloading(ctx context.Context, cfg Config, reloads <-chan Config) error {
 	if err := cfg.Check(); err != nil {
 		return err
 	}
@@ -54,7 +60,7 @@ func Run(ctx context.Context, cfg Config) error {
 	g.Go(func() error { defer stopServing(); return publish(publishing, cfg, sp, o) })
 	g.Go(func() error {
 		defer stopPublishing()
-		err := sources.run(ctx, cfg, sp, o)
+		err := sources.run(ctx, cfg, reloads, sp, o)
 		if len(sources.files) > 0 {
 			published(ctx, sp)
 		}
@@ -143,14 +149,15 @@ func expand(paths []string) ([]string, error) {
 	return files, nil
 }
 
-// run starts one worker per ring, or one for all files, and returns when all
-// have handed everything to the spool.
-func (in *input) run(ctx context.Context, cfg Config, store export.Store, o *ops.Ops) error {
+// run starts one worker per ring, or cfg.Capture.Workers for all files, and
+// returns when all have handed everything to the spool.
+func (in *input) run(ctx context.Context, cfg Config, reloads <-chan Config, store export.Store, o *ops.Ops) error {
 	m := newMeters(o.Registry)
+	set := newSettings(cfg.limits())
 	g, ctx := errgroup.WithContext(ctx)
 	start := func(number int, read func(context.Context, *worker) error) {
 		g.Go(func() error {
-			w := newWorker(cfg, len(in.files) == 0, o.Log)
+			w := newWorker(cfg, len(in.files) == 0, set, o.Log)
 			w.metrics = m.of(strconv.Itoa(number))
 			ex := export.New(export.Config{Probe: cfg.Name, Site: cfg.Site, Worker: uint32(number), Live: w.live}, w.ledger, store, o.Log, w.state)
 			w.sink = ex
@@ -162,32 +169,22 @@ func (in *input) run(ctx context.Context, cfg Config, store export.Store, o *ops
 	for i, ring := range in.rings {
 		start(i, func(ctx context.Context, w *worker) error { return w.read(ctx, ring) })
 	}
-	if len(in.files) > 0 {
-		start(0, func(ctx context.Context, w *worker) error { return w.readFiles(ctx, in.files, cfg.Capture.Filter) })
+	switch workers := min(cfg.Capture.Workers, runtime.NumCPU()); {
+	case len(in.files) == 0:
+	case workers == 1:
+		start(0, func(ctx context.Context, w *worker) error { return w.readFiles(ctx, in.files) })
+	default:
+		s := newSpread(workers, set, o.Log)
+		for i := range workers {
+			start(i, func(_ context.Context, w *worker) error { s.work(i, w); return nil })
+		}
+		g.Go(func() error { return s.read(ctx, in.files) })
 	}
 	o.Ready("capture", nil)
+	reloading, stop := context.WithCancel(ctx)
+	defer stop()
+	go in.reload(reloading, cfg, reloads, set, o.Log)
 	return g.Wait()
-}
-
-// readFiles reads one capture after another as one stream of packets: flows go
-// on from file to file. A file that cannot be read does not keep the others.
-func (w *worker) readFiles(ctx context.Context, files []string, filter string) error {
-	var failed error
-	for _, path := range files {
-		if ctx.Err() != nil {
-			return failed
-		}
-		src, err := capture.OpenFile(path, capture.FileOptions{Filter: filter, Map: true})
-		if err != nil {
-			failed = errors.Join(failed, err)
-			continue
-		}
-		if err := w.read(ctx, src); err != nil {
-			failed = errors.Join(failed, fmt.Errorf("read capture %s: %w", path, err))
-		}
-		src.Close()
-	}
-	return failed
 }
 
 // CheckSources opens each interface and capture of cfg and closes it again, so

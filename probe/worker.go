@@ -6,6 +6,7 @@ import (
 	"io"
 	"log/slog"
 	"time"
+	"unsafe"
 
 	"github.com/tapwatch/tapwatch/probe/capture"
 	"github.com/tapwatch/tapwatch/probe/decode"
@@ -26,29 +27,63 @@ type sink interface {
 // worker owns all that lives per capture queue: decoder, flow table, DPI and
 // ledger. One goroutine runs it.
 type worker struct {
-	live    bool
-	dec     *decode.Decoder
-	dpi     *dpi.Inspector
-	table   *meter.Table
-	ledger  *ledger.Ledger
-	sink    sink
-	metrics *metrics // nil: none
-	log     *slog.Logger
+	live     bool
+	dec      *decode.Decoder
+	dpi      *dpi.Inspector
+	table    *meter.Table
+	ledger   *ledger.Ledger
+	sink     sink
+	metrics  *metrics // nil: none
+	log      *slog.Logger
+	settings *settings // what a reload may change
+	applied  *limits   // of settings, that are in effect
 
-	second  int64         // of traffic time, that the ledger is at
-	flows   meter.Stats   // already in the ledger
-	kernel  capture.Stats // already in the ledger
-	lastCut time.Time
+	clock   meter.Clock // of the packets of files, unless the reader of several workers has it
+	sample  sampler
+	frames  []capture.Frame          // the block being read
+	packets [lookahead]decode.Packet // the first run of them wait for the flow table
+	clocks  [lookahead]int64         // traffic time at each
+	run     int
+	face    uint32   // where they were captured
+	names   []string // of the interfaces
+	// accounted counts the frames of a parcel that are in the ledger.
+	accounted int
+	second    int64         // of traffic time, that the ledger is at
+	flows     meter.Stats   // already in the ledger
+	captured  capture.Stats // already in the ledger
+	lastCut   time.Time
 }
 
-// cutEvery is how often a header goes out, with or without records.
-const cutEvery = time.Second
+const (
+	// cutEvery is how often a header goes out, with or without records.
+	cutEvery = time.Second
+	// blockFrames is how many frames a worker asks a file or ring for at once.
+	blockFrames = 256
+	// lookahead is how many frames are decoded before the first of them meets
+	// the flow table: they and what they touch fit into the first level cache.
+	lookahead = 32
+)
 
-func newWorker(cfg Config, live bool, log *slog.Logger) *worker {
+func newWorker(cfg Config, live bool, s *settings, log *slog.Logger) *worker {
 	w := &worker{live: live, dec: decode.New(decode.DefaultConfig()), dpi: dpi.NewInspector(dpi.DefaultConfig()),
-		ledger: ledger.New(), log: log, lastCut: time.Now(), second: -1}
+		ledger: ledger.New(), log: log, lastCut: time.Now(), second: -1, settings: s}
 	w.table = meter.New(cfg.Meter.table(), w.dpi, w.emit)
+	w.apply(s.now())
 	return w
+}
+
+// apply brings new limits into effect. A record holds packets of one sampling
+// rate only.
+func (w *worker) apply(l *limits) {
+	if l == w.applied {
+		return
+	}
+	if w.applied != nil && w.applied.samplePackets != l.samplePackets {
+		w.table.Rest()
+	}
+	w.applied = l
+	w.table.SetLimits(l.meter)
+	w.sample.set(l.sampleFlows, l.samplePackets)
 }
 
 // emit is called by the flow table for each record.
@@ -57,6 +92,7 @@ func (w *worker) emit(r *flow.Record) {
 	if w.metrics != nil {
 		w.metrics.flowEnded(w.table.Clock() - r.End)
 	}
+	w.sample.scale(r)
 	w.sink.Add(r)
 }
 
@@ -68,33 +104,21 @@ func (w *worker) state() export.State {
 // read takes all packets of src; flows stay open at its end. It returns nil at
 // the end of a file and when ctx ends.
 func (w *worker) read(ctx context.Context, src capture.Source) error {
-	w.kernel = capture.Stats{}
-	defer func() { w.account(src) }()
-	return capture.Guard(src, func() error { return w.loop(ctx, src) })
+	w.captured = capture.Stats{}
+	defer func() { w.account(src.Stats()) }()
+	return w.loop(ctx, src)
 }
 
-// ticks is after how many packets the wall clock and the context are looked at.
-const ticks = 256
-
 func (w *worker) loop(ctx context.Context, src capture.Source) error {
-	var (
-		f      capture.Frame
-		p      decode.Packet
-		iface  string
-		number uint32 = 1<<32 - 1
-	)
-	for n := 1; ; n++ {
-		switch err := src.Next(&f); {
+	if w.frames == nil {
+		w.frames = make([]capture.Frame, blockFrames)
+	}
+	for {
+		n, err := capture.NextBlock(src, w.frames)
+		switch {
 		case err == nil:
-			if f.Interface != number {
-				if names := src.Interfaces(); int(f.Interface) < len(names) {
-					number, iface = f.Interface, names[f.Interface]
-				}
-			}
-			w.packet(&f, &p, iface)
-			if n%ticks != 0 {
-				continue
-			}
+			w.names = src.Interfaces()
+			w.block(w.frames[:n], nil)
 		case errors.Is(err, capture.ErrTimeout):
 		case errors.Is(err, io.EOF):
 			return nil
@@ -104,20 +128,115 @@ func (w *worker) loop(ctx context.Context, src capture.Source) error {
 		if ctx.Err() != nil {
 			return nil
 		}
-		w.tick(src, time.Now())
+		now := time.Now()
+		if w.live {
+			w.table.Advance(now.UnixNano())
+		}
+		if now.Sub(w.lastCut) >= cutEvery {
+			w.apply(w.settings.now())
+			w.account(src.Stats())
+			w.tick(now)
+		}
 	}
 }
 
-func (w *worker) packet(f *capture.Frame, p *decode.Packet, iface string) {
-	if s := floorSecond(f.Time); s != w.second {
-		w.at(s)
+// block takes frames in the order of capture; from is the parcel that they came
+// in, nil with one worker. Runs of packets are decoded before the first of them
+// meets the flow table.
+func (w *worker) block(frames []capture.Frame, from *parcel) {
+	clock, kind, ready := int64(0), rawFrame, 0
+	for i := range frames {
+		f := &frames[i]
+		switch {
+		case from != nil:
+			clock, kind = from.clocks[i], from.kinds[i]
+		case w.sample.skip():
+			kind = leftFrame
+		default:
+			kind = rawFrame
+		}
+		if from == nil && !w.live {
+			if w.clock.Tick(f.Time) { // it is of all flows, whatever becomes of this frame
+				w.observe()
+				w.table.Follow(w.clock.Now())
+			}
+			clock = w.clock.Now()
+		}
+		if s := floorSecond(f.Time); s != w.second {
+			w.observe()
+			w.at(s)
+		}
+		if f.Interface != w.face || w.run == lookahead {
+			w.observe()
+			w.face = f.Interface
+		}
+		p, verdict := &w.packets[w.run], decode.OK
+		switch kind {
+		case leftFrame:
+			w.lose(f, flow.LossSampled)
+			continue
+		case rawFrame:
+			verdict = w.dec.Decode(f, p)
+		case readyFrame:
+			*p, verdict = from.ready[ready].packet, from.ready[ready].verdict
+			ready++
+		case quoteFrame:
+			w.observe()
+			w.table.Follow(clock)
+			w.table.Quote(&from.ready[ready].packet)
+			ready++
+			w.accounted++
+			continue
+		}
+		if verdict != decode.OK {
+			w.lose(f, verdict.String())
+			continue
+		}
+		if !w.sample.has(p) {
+			w.lose(f, flow.LossSampled)
+			continue
+		}
+		w.accounted++
+		w.ledger.Flow(f.Len)
+		w.clocks[w.run] = clock
+		w.run++
+		if !within(f.Data, p.Payload) || p.Reassembled != nil { // they are the decoder's own, until the next Decode
+			w.observe()
+		}
 	}
-	if verdict := w.dec.Decode(f, p); verdict != decode.OK {
-		w.ledger.Lost(verdict.String(), 1, uint64(f.Len))
+	w.observe()
+	if from == nil && !w.live && len(frames) > 0 {
+		w.table.Follow(clock)
+	}
+}
+
+// within says whether part is a stretch of data, or nothing.
+func within(data, part []byte) bool {
+	at, from := uintptr(unsafe.Pointer(unsafe.SliceData(part))), uintptr(unsafe.Pointer(unsafe.SliceData(data)))
+	return len(part) == 0 || at >= from && at < from+uintptr(len(data))
+}
+
+// lose accounts for a frame that goes into no flow.
+func (w *worker) lose(f *capture.Frame, reason string) {
+	w.accounted++
+	w.ledger.Lost(reason, 1, uint64(f.Len))
+}
+
+// observe gives the run of packets to the flow table.
+func (w *worker) observe() {
+	if w.run == 0 {
 		return
 	}
-	w.ledger.Flow(f.Len)
-	w.table.ObserveOn(p, iface)
+	name := ""
+	if int(w.face) < len(w.names) {
+		name = w.names[w.face]
+	}
+	run := w.packets[:w.run]
+	w.run = 0
+	if !w.live {
+		w.table.FollowAll(w.clocks[:len(run)])
+	}
+	w.table.ObserveAll(run, name)
 }
 
 // at moves the ledger to another second.
@@ -138,19 +257,12 @@ func floorSecond(ns int64) int64 {
 	return s
 }
 
-// tick runs the timeouts of a live worker and cuts a batch when it is time.
-func (w *worker) tick(src capture.Source, now time.Time) {
-	if w.live {
-		w.table.Advance(now.UnixNano())
-	}
-	if now.Sub(w.lastCut) < cutEvery {
-		return
-	}
+// tick is called once a cutEvery, and cuts a batch.
+func (w *worker) tick(now time.Time) {
 	w.lastCut = now
 	if w.live {
 		w.at(now.Unix())
 	}
-	w.account(src)
 	w.cut()
 }
 
@@ -170,8 +282,8 @@ func (w *worker) countFlows() {
 }
 
 // account brings what the capture lost or filtered into the ledger.
-func (w *worker) account(src capture.Source) {
-	s, was := src.Stats(), w.kernel
+func (w *worker) account(s capture.Stats) {
+	was := w.captured
 	w.ledger.Lost(flow.LossFiltered, s.Filtered-was.Filtered, s.FilteredBytes-was.FilteredBytes)
 	w.ledger.Lost(flow.LossRing, s.RingDropped-was.RingDropped, 0)
 	w.ledger.Lost(flow.LossInterface, s.InterfaceDropped-was.InterfaceDropped, 0)
@@ -182,7 +294,7 @@ func (w *worker) account(src capture.Source) {
 	if n := s.RecordedDropped - was.RecordedDropped; n > 0 {
 		w.log.Warn("the capture file says that packets were dropped when it was made", "packets", n)
 	}
-	w.kernel = s
+	w.captured = s
 }
 
 // finish ends all flows and leaves their records with the sink.

@@ -23,6 +23,31 @@ type Totals struct {
 // Loss is what one reason took.
 type Loss struct{ Packets, FrameBytes, Records uint64 }
 
+// Add adds the account of another worker.
+func (t *Totals) Add(o Totals) {
+	t.SeenPackets += o.SeenPackets
+	t.SeenFrameBytes += o.SeenFrameBytes
+	t.FlowPackets += o.FlowPackets
+	t.FlowFrameBytes += o.FlowFrameBytes
+	t.FlowsStarted += o.FlowsStarted
+	t.FlowsEnded += o.FlowsEnded
+	t.Records += o.Records
+	for reason, n := range o.Losses {
+		t.addLoss(reason, n)
+	}
+}
+
+func (t *Totals) addLoss(reason string, n Loss) {
+	if t.Losses == nil {
+		t.Losses = make(map[string]Loss)
+	}
+	have := t.Losses[reason]
+	have.Packets += n.Packets
+	have.FrameBytes += n.FrameBytes
+	have.Records += n.Records
+	t.Losses[reason] = have
+}
+
 // Ledger is the account of one worker.
 type Ledger struct {
 	totals  Totals
@@ -138,11 +163,7 @@ func (l *Ledger) add(s *flowpb.LedgerSecond) {
 	t.FlowsEnded += s.FlowsEnded
 	t.Records += s.Records
 	for _, n := range s.Losses {
-		have := t.Losses[n.Reason]
-		have.Packets += n.Packets
-		have.FrameBytes += n.FrameBytes
-		have.Records += n.Records
-		t.Losses[n.Reason] = have
+		t.addLoss(n.Reason, Loss{Packets: n.Packets, FrameBytes: n.FrameBytes, Records: n.Records})
 	}
 }
 

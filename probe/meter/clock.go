@@ -49,6 +49,11 @@ func (c *Clock) Tick(at int64) (stepped bool) {
 func (t *Table) tick(at int64) {
 	t.clock = max(t.clock, at)
 	if t.follows {
+		if len(t.clocks) > 0 {
+			now := t.clocks[0]
+			t.clocks = t.clocks[1:]
+			t.Follow(now)
+		}
 		return
 	}
 	if t.time.Tick(at) {
@@ -102,4 +107,11 @@ func (t *Table) Advance(now int64) {
 		t.tick(now)
 	}
 	t.clock = max(t.clock, now)
+}
+
+// FollowAll is Follow for the packets to come: clocks[i] is the time at the
+// i-th packet observed from now on. The slice is the table's until as many were.
+func (t *Table) FollowAll(clocks []int64) {
+	t.follows = true
+	t.clocks = clocks
 }

@@ -57,7 +57,11 @@ func TestFollow(t *testing.T) {
 		observe(single, i)
 		clock.Tick(p.decoded().Time)
 		part := parts[ports[i]%3]
-		part.Follow(clock.Now())
+		if i%2 == 0 {
+			part.Follow(clock.Now())
+		} else {
+			part.FollowAll([]int64{clock.Now()})
+		}
 		observe(part, i)
 		if i%100 == 0 || i > 12_000 && i < 12_100 {
 			for _, part := range parts {
@@ -121,5 +125,30 @@ func TestSetLimits(t *testing.T) {
 	l.Flush(flow.EndForced)
 	if s := l.Stats(); packets != 161 || s.FlowsStarted != 161 || s.FlowsEnded != 161 {
 		t.Errorf("%d packets in records, %+v", packets, s)
+	}
+}
+
+// TestRest: what was counted is handed on at once, and the flow goes on.
+func TestRest(t *testing.T) {
+	l := newLab(Config{})
+	for _, k := range []packet{{0, 'c', "S 100"}, {0.1, 's', "SA 500 101"}, {0.2, 'c', "A 101 501"}} {
+		l.Observe(k.decoded())
+	}
+	l.Rest()
+	if len(l.out) != 1 || l.out[0].Packets() != 3 || l.Open() != 0 {
+		t.Fatalf("%d records, %d flows open", len(l.out), l.Open())
+	}
+	for _, k := range []packet{{1, 'c', "A 101 501 10"}, {1.1, 's', "A 501 111"}} {
+		l.Observe(k.decoded())
+	}
+	l.Flush(flow.EndForced)
+	if len(l.out) != 2 {
+		t.Fatalf("%d records", len(l.out))
+	}
+	if a, b := l.out[0], l.out[1]; a.FlowID != b.FlowID || b.Segment != 1 || b.Packets() != 2 || b.SrcPort != 40000 || b.InitiatorGuessed || a.EndReason != flow.EndActive {
+		t.Errorf("%+v goes on as %+v", a, b)
+	}
+	if s := l.Stats(); s.FlowsStarted != 1 || s.FlowsEnded != 1 {
+		t.Errorf("%+v", s)
 	}
 }

@@ -30,3 +30,12 @@ func (t *Table) quote(p *decode.Packet) {
 	s.icmpErrs++
 	s.icmpErr = p.SrcPort<<8 | p.DstPort&0xff
 }
+
+// Quote takes an ICMP error whose own flow is in another table: the flow that it
+// quotes learns of it, and nothing is counted.
+func (t *Table) Quote(p *decode.Packet) {
+	t.tick(p.Time)
+	if p.Quoted.Protocol != 0 {
+		t.quote(p)
+	}
+}

@@ -13,11 +13,11 @@ import (
 
 func main() {
 	os.Exit(service.Main(service.Service[probe.Config]{
-		Name:     "probe",
-		Short:    "Turn packets of interfaces or captures into flow records and publish them to Kafka",
-		Default:  probe.DefaultConfig,
-		Check:    probe.Config.Check,
-		Run:      probe.Run,
-		Commands: []*cobra.Command{flowsCommand(), packetsCommand()},
+		Name:         "probe",
+		Short:        "Turn packets of interfaces or captures into flow records and publish them to Kafka",
+		Default:      probe.DefaultConfig,
+		Check:        probe.Config.Check,
+		RunReloading: probe.RunReloading,
+		Commands:     []*cobra.Command{flowsCommand(), packetsCommand()},
 	}.Command()))
 }
