@@ -22,6 +22,7 @@ const (
 	typeOPT   = 41
 
 	dnsHeader = 12
+	largeDNS  = 512 // octets of a message over UDP (RFC 1035, section 4.2.1)
 	// noAnswer is the rcode of a query whose answer was not seen.
 	noAnswer = 65535
 )
@@ -73,6 +74,12 @@ func (in *Inspector) dnsDatagram(st *State, _ side, b []byte, rec *flow.Record, 
 	// The first piece of a fragmented message breaks off; that is not its fault.
 	if !in.dnsMessage(st, b, rec, now) && !st.fragment {
 		in.malformed(rec)
+	}
+	if len(b) > largeDNS && rec.App == "dns" {
+		rec.Risks |= flow.RiskDNSLargePacket
+	}
+	if st.fragment {
+		rec.Risks |= flow.RiskDNSFragmented
 	}
 }
 
@@ -197,6 +204,12 @@ func (in *Inspector) dnsMessage(st *State, b []byte, rec *flow.Record, now int64
 		case i >= flow.MaxList:
 			rec.Cut |= flow.CutList
 		case !response:
+			if len(rec.DNSNames) == 0 {
+				in.serviceOf(name, rec)
+			}
+			if rec.App == "dns" {
+				rec.Risks |= queryRisks(name)
+			}
 			x.ask(id, qtype, name, now, rec)
 		case !x.answer(id, qtype, name, rcode, now, rec):
 			listName(rec, name, qtype, rcode)
@@ -204,6 +217,10 @@ func (in *Inspector) dnsMessage(st *State, b []byte, rec *flow.Record, now int64
 	}
 	if !response {
 		return true
+	}
+	if rcode != 0 {
+		rec.Risks |= flow.RiskErrorCodeDetected
+		rec.AppErrors++
 	}
 	for i := 0; i < answers; i++ {
 		owner := off
@@ -257,10 +274,13 @@ func (x *dnsState) answer(id, qtype uint16, name string, rcode uint16, now int64
 		}
 		if q.place >= 0 && int(q.place) < len(rec.DNSRcodes) {
 			rec.DNSRcodes[q.place] = rcode
+			if now >= q.time {
+				rec.DNSLatencies[q.place] = microseconds(now - q.time)
+			}
 			x.waiting--
 		}
 		if !found && rec.DNSLatency == 0 && now >= q.time {
-			rec.DNSLatency = uint32(min(max((now-q.time)/1000, 1), 1<<32-1))
+			rec.DNSLatency = microseconds(now - q.time)
 		}
 		found, q.open, q.name = true, false, ""
 	}
@@ -275,6 +295,7 @@ func listName(rec *flow.Record, name string, qtype, rcode uint16) bool {
 	rec.DNSNames = append(rec.DNSNames, name)
 	rec.DNSQTypes = append(rec.DNSQTypes, qtype)
 	rec.DNSRcodes = append(rec.DNSRcodes, rcode)
+	rec.DNSLatencies = append(rec.DNSLatencies, 0)
 	return true
 }
 

@@ -26,6 +26,8 @@ type Config struct {
 	// InternStrings is the number of distinct strings remembered so that
 	// repeated names, agents and fingerprints allocate nothing. Default 8192.
 	InternStrings int
+	// Services names what stands above the protocol; nil: nothing does.
+	Services *Services
 }
 
 // DefaultConfig returns the limits used in production.
@@ -49,6 +51,7 @@ type Inspector struct {
 	protocols          []protocol
 	tcpPorts, udpPorts portNames
 	hint               hint
+	expected           expectations
 
 	pool    bufferPool
 	strings interner
@@ -64,6 +67,7 @@ type Inspector struct {
 	quic    quicScratch
 
 	certificates certificateCache
+	services     *Services
 }
 
 // NewInspector returns an Inspector for one worker goroutine.
@@ -79,6 +83,7 @@ func NewInspector(cfg Config) *Inspector {
 	in.tcpPorts = byPort(in.protocols, func(p *protocol) []uint16 { return p.tcp })
 	in.udpPorts = byPort(in.protocols, func(p *protocol) []uint16 { return p.udp })
 	in.pool.limit = cfg.BufferBytes
+	in.services = cfg.Services
 	in.strings.limit = cfg.InternStrings / 2
 	return in
 }
@@ -108,6 +113,7 @@ const (
 func (in *Inspector) Inspect(st *State, p *decode.Packet, fromSrc bool, rec *flow.Record) (next *State, full bool) {
 	if st == nil {
 		st = in.newState()
+		rec.Service = in.services.ByAddr(rec.DstIP)
 	}
 	if st.finished || p.PayloadLen == 0 || p.Bare {
 		return st, false
@@ -141,6 +147,9 @@ func (in *Inspector) Inspect(st *State, p *decode.Packet, fromSrc bool, rec *flo
 		in.sctp(st, d, p, rec)
 	default:
 		st.finished = true
+	}
+	if st.kind == kindNone && st.packets == 1 && rec.App == "" {
+		in.describe(p.Payload, rec)
 	}
 	if st.kind == kindNone && st.packets >= patience(p.Protocol) {
 		in.giveUp(st, rec)

@@ -172,6 +172,7 @@ func (in *Inspector) clientHello(body []byte, transport byte, rec *flow.Record) 
 		rec.TLSVersion = h.greatestVersion()
 	}
 	rec.TLSSNI = in.printable(h.sni, rec)
+	in.named(rec.TLSSNI, rec)
 	rec.TLSALPN = in.alpnList(h.alpn, rec)
 	rec.JA3 = in.ja3(&h)
 	rec.JA4 = in.ja4(&h, transport)

@@ -121,6 +121,7 @@ func (in *Inspector) noteRequest(m *httpMessage, rec *flow.Record) {
 	if rec.HTTPMethod == "" || len(rec.HTTPRequests) == 0 {
 		rec.HTTPMethod = in.printable(m.method, rec)
 		rec.HTTPHost = in.printable(host, rec)
+		in.named(rec.HTTPHost, rec)
 		rec.HTTPURI = in.printable(m.target, rec)
 		rec.HTTPUserAgent = in.printable(m.agent, rec)
 	}

@@ -27,7 +27,7 @@ func (in *Inspector) recognise(st *State, d side, b []byte, rec *flow.Record) ve
 
 // streamProtocol is the same question without consequences.
 func (in *Inspector) streamProtocol(st *State, d side, b []byte, rec *flow.Record) (*protocol, verdict) {
-	h := in.newHint(d, rec)
+	h := in.newHint(st.transport, d, rec)
 	if s := &st.half[d.other()]; s.n > 0 {
 		h.other = s.buf[s.off : s.off+s.n]
 	}
@@ -50,7 +50,7 @@ func (in *Inspector) streamProtocol(st *State, d side, b []byte, rec *flow.Recor
 
 // recogniseDatagram looks for the protocol of a UDP flow.
 func (in *Inspector) recogniseDatagram(st *State, d side, b []byte, rec *flow.Record) bool {
-	h := in.newHint(d, rec)
+	h := in.newHint(st.transport, d, rec)
 	for i := range in.protocols {
 		p := &in.protocols[i]
 		if p.datagram == nil {
@@ -67,8 +67,11 @@ func (in *Inspector) recogniseDatagram(st *State, d side, b []byte, rec *flow.Re
 
 // newHint returns the Inspector's one hint, for this flow; it is not allocated
 // anew because it passes through function values.
-func (in *Inspector) newHint(d side, rec *flow.Record) *hint {
+func (in *Inspector) newHint(proto uint8, d side, rec *flow.Record) *hint {
 	in.hint = hint{port: serverPort(rec), ports: [2]uint16{rec.DstPort, rec.SrcPort}, d: d}
+	if in.expected.some {
+		in.hint.expected = in.expected.app(proto, rec)
+	}
 	return &in.hint
 }
 
@@ -80,12 +83,13 @@ func (in *Inspector) recognised(st *State, p *protocol, rec *flow.Record) {
 	}
 	if rec.App == "" || rec.AppSource != flow.AppDPI {
 		rec.App, rec.AppSource = p.app, flow.AppDPI
+		undescribe(rec)
 		rec.Risks |= p.risks
 		ports := p.tcp
 		if st.transport == protoUDP {
 			ports = p.udp
 		}
-		if len(ports) > 0 && !in.newHint(sideSrc, rec).on(ports) {
+		if len(ports) > 0 && !in.newHint(st.transport, sideSrc, rec).on(ports) {
 			rec.Risks |= flow.RiskKnownProtocolOnNonStandardPort
 		}
 	}
