@@ -13,7 +13,7 @@ import (
 // established flows.
 func TestFull(t *testing.T) {
 	const established, flood = 100, 50_000
-	l := newLab(Config{MaxFlows: 1000})
+	l := newLab(Config{MaxFlows: 1000, FloodRate: -1})
 	packets, records := uint64(0), map[flow.EndReason]int{}
 	l.emit = func(r *flow.Record) { packets += r.Packets(); records[r.EndReason]++ }
 	talk := func(i int, at float64) {

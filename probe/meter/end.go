@@ -86,12 +86,17 @@ func (t *Table) finish(r ref, e *entry, reason flow.EndReason) {
 			t.inspector.Close(state, rec)
 			t.hand(rec, e, reason)
 		}
-		rec.Reset()
-		t.records = append(t.records, rec)
+		if len(t.records) < maxFreeRecords {
+			rec.Reset()
+			t.records = append(t.records, rec)
+		}
 	} else if !e.dormant {
 		t.hand(t.recordOf(e), e, reason)
 	}
 	t.stats.FlowsEnded++
+	if t.emergency && !e.complete && !e.dormant {
+		t.lost(e)
+	}
 	t.index.remove(e.hash, r)
 	if e.dormant {
 		t.dormant--
@@ -131,6 +136,9 @@ func (t *Table) release(r ref, e *entry) {
 	t.entries.give(r)
 }
 
+// maxFreeRecords are kept for reuse, about 25 MB.
+const maxFreeRecords = 1 << 14
+
 func (t *Table) takeRecord() *flow.Record {
 	if n := len(t.records); n > 0 {
 		rec := t.records[n-1]
@@ -155,6 +163,7 @@ func (t *Table) Flush(reason flow.EndReason) {
 		t.finish(r, e, why)
 	}
 	t.order = order{latest: math.MinInt64}
+	t.endSums(reason)
 	for i := range t.wheel.heads { // what is left is at rest
 		for r := t.wheel.heads[i]; r != 0; r = t.wheel.heads[i] {
 			e := t.entries.at(r)
@@ -163,4 +172,5 @@ func (t *Table) Flush(reason flow.EndReason) {
 		}
 	}
 	t.running, t.time = false, Clock{}
+	t.calm()
 }

@@ -247,7 +247,7 @@ func TestFeatures(t *testing.T) {
 		if testing.Short() && i%4 != 0 {
 			continue
 		}
-		for _, cfg := range []Config{{}, {ActiveTimeout: time.Second, IdleTimeout: 500 * time.Millisecond, MaxFlows: 50}} {
+		for _, cfg := range []Config{{}, {ActiveTimeout: time.Second, IdleTimeout: 500 * time.Millisecond, MaxFlows: 50, FloodRate: -1}} {
 			n := &notebook{t: t, path: c.path, packets: map[segmentName][]seenPacket{}, seen: map[uint64]map[uint64]bool{},
 				ecn: map[uint64][2]uint8{}, asked: map[uint64]int64{}, dirty: map[uint64]bool{}}
 			n.run(filepath.Join(root, c.path), cfg)

@@ -35,10 +35,18 @@ type Config struct {
 	// LingerTime keeps a TCP connection after both FINs or a RST, counted from
 	// its last packet, so that what trails belongs to it. Default 5 s.
 	LingerTime time.Duration
-	// MaxFlows bounds the flows open at a time; beyond it the one nearest to
-	// its timeout is ended early (flow.EndLack). An open flow takes about
-	// 0.6 kB, and 1 kB more while it is inspected. Default 262144.
+	// MaxFlows bounds the flows open at a time; beyond it one is ended early
+	// (flow.EndLack), unanswered ones first. Default 262144.
 	MaxFlows int
+	// MaxBytes bounds the memory of the open flows in the same way: a flow of
+	// one packet takes 192 octets, one of more 440, TCP 720, and 2 kB more while
+	// it is inspected. Default 256 MiB.
+	MaxBytes int
+	// FloodRate is how many connections a second, unanswered, to one service or
+	// address or from one source are too many when the table is nearly full:
+	// further ones are added up in one record (flow.Record.AggregatedFlows).
+	// Default 1000; negative: never.
+	FloodRate int
 	// IgnoreVLAN leaves VLAN tags out of the flow key, for taps that see the
 	// two directions of a flow in different VLANs.
 	IgnoreVLAN bool
@@ -49,6 +57,7 @@ func DefaultConfig() Config {
 	return Config{
 		ActiveTimeout: 60 * time.Second, IdleTimeout: 30 * time.Second,
 		UnansweredTimeout: 5 * time.Second, LingerTime: 5 * time.Second, ResumeTime: 5 * time.Minute, MaxFlows: 1 << 18,
+		MaxBytes: 256 << 20, FloodRate: 1000,
 	}
 }
 
@@ -58,13 +67,18 @@ type Stats struct {
 	Records                  uint64 // handed to emit
 	Evicted                  uint64 // flows ended early because the table was full
 	ClockSteps               uint64 // times the packets' clock went back for good
+
+	// Emergencies: times the table was nearly full, and was so no more.
+	EmergenciesEntered, EmergenciesLeft uint64
+	// Connections that were added up, their packets, and the records made of them.
+	Aggregated, AggregatedPackets, AggregateRecords uint64
 }
 
 // Table is the flow table of one worker.
 type Table struct {
 	active, idle, unanswered, linger int64 // ns
 	resume                           int64 // ns, 0: not at all
-	maxFlows                         int
+	maxFlows, maxBytes               int
 	vlan                             bool
 	inspector                        *dpi.Inspector // nil: no inspection
 	emit                             func(*flow.Record)
@@ -88,7 +102,11 @@ type Table struct {
 	running bool  // now is set
 	follows bool
 	clocks  []int64 // of the packets to come, when it follows
-	clock   int64 // what Clock returns
+	clock   int64   // what Clock returns
+
+	emergency bool
+	cursor    ref // where prune and victim look next
+	flood     flood
 
 	dormant int // entries kept for Config.ResumeTime
 	nextID  uint64
@@ -116,6 +134,7 @@ func New(cfg Config, in *dpi.Inspector, emit func(*flow.Record)) *Table {
 		unanswered: pick(cfg.UnansweredTimeout, def.UnansweredTimeout),
 		linger:     pick(cfg.LingerTime, def.LingerTime),
 		maxFlows:   cfg.MaxFlows,
+		maxBytes:   cfg.MaxBytes,
 		vlan:       !cfg.IgnoreVLAN,
 		inspector:  in,
 		emit:       emit,
@@ -131,11 +150,21 @@ func New(cfg Config, in *dpi.Inspector, emit func(*flow.Record)) *Table {
 	if t.maxFlows <= 0 {
 		t.maxFlows = def.MaxFlows
 	}
+	if t.maxBytes <= 0 {
+		t.maxBytes = def.MaxBytes
+	}
+	switch {
+	case cfg.FloodRate == 0:
+		cfg.FloodRate = def.FloodRate
+	case cfg.FloodRate < 0:
+		cfg.FloodRate = 0
+	}
+	t.flood = newFlood(cfg.FloodRate)
 	return t
 }
 
 // Open returns the number of flows with packets that are in no record yet.
-func (t *Table) Open() int { return t.entries.used - t.dormant }
+func (t *Table) Open() int { return t.entries.used - t.dormant + t.flood.open() }
 
 // Clock returns the greatest packet time seen, or given to Advance, in ns
 // since the Unix epoch; 0 before the first.
@@ -146,7 +175,7 @@ func (t *Table) Clock() int64 { return t.clock }
 // ns since the Unix epoch, 0 before the first packet. Packets whose time goes
 // backwards can still begin flows before it.
 func (t *Table) Watermark() int64 {
-	if start, ok := t.oldest(); ok {
+	if start, ok := t.flood.oldest(t.oldest()); ok {
 		return min(start, t.clock)
 	}
 	return t.clock
@@ -190,6 +219,8 @@ func (t *Table) observe(p *decode.Packet, k *key, hash uint32, from int, iface s
 		t.connect(e)
 	}
 	switch {
+	case r == 0 && len(t.flood.sums) > 0 && t.absorb(p, iface):
+		return
 	case r == 0:
 		r, e = t.start(k, hash, from, p, iface)
 	case e.dormant:
@@ -301,26 +332,6 @@ func (t *Table) start(k *key, hash uint32, from int, p *decode.Packet, iface str
 	return r, e
 }
 
-// makeRoom ends a flow early when there is no place for another.
-func (t *Table) makeRoom() {
-	for n := 0; n < 2 && t.entries.used >= t.maxFlows; n++ { // a second one where SetLimits has lowered the bound
-		v := t.victim()
-		if v == 0 {
-			break
-		}
-		e := t.entries.at(v)
-		reason := flow.EndLack
-		if e.closed {
-			reason = flow.EndDetected
-		}
-		if !e.dormant {
-			t.stats.Evicted++
-		}
-		t.unschedule(e)
-		t.finish(v, e, reason)
-	}
-}
-
 // guess decides who began the flow when its first packet does not say it.
 func (t *Table) guess(e *entry, p *decode.Packet) {
 	if p.EtherType != 0 {
@@ -354,15 +365,19 @@ func (t *Table) guess(e *entry, p *decode.Packet) {
 
 // timeout is how long the flow may be silent, in ns.
 func (t *Table) timeout(e *entry) int64 {
+	timeout := t.unanswered
 	switch {
 	case e.dormant:
-		return t.resume
+		timeout = t.resume
 	case e.closed:
-		return t.linger
+		timeout = t.linger
 	case e.answered:
-		return t.idle
+		timeout = t.idle
 	}
-	return t.unanswered
+	if t.emergency {
+		return t.shortened(e, timeout)
+	}
+	return timeout
 }
 
 func (t *Table) expired(e *entry) bool { return t.now-e.touched >= t.timeout(e) }

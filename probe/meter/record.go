@@ -73,23 +73,7 @@ func (t *Table) fillTalk(rec *flow.Record, e *entry) {
 			k.half[e.loneSide].add(e.start, e.lone.bytes, e.lone.frame, e.lonePayload())
 		}
 	}
-	src, dst := &k.half[e.initiator], &k.half[e.initiator^1]
-	rec.SrcPackets, rec.DstPackets = uint64(src.packets), uint64(dst.packets)
-	rec.SrcBytes, rec.DstBytes = src.bytes, dst.bytes
-	rec.SrcFrameBytes, rec.DstFrameBytes = src.frames, dst.frames
-	rec.SrcPayloadBytes, rec.DstPayloadBytes = src.payload, dst.payload
-	rec.SrcSizeBins, rec.DstSizeBins = appendBins(rec.SrcSizeBins[:0], &src.bins), appendBins(rec.DstSizeBins[:0], &dst.bins)
-	rec.SrcSizeMin, rec.SrcSizeMax = src.sizeMin, src.sizeMax
-	rec.DstSizeMin, rec.DstSizeMax = dst.sizeMin, dst.sizeMax
-	rec.SrcSizeStd = float32(deviation(uint64(src.packets), src.bytes, src.sizeSquares))
-	rec.DstSizeStd = float32(deviation(uint64(dst.packets), dst.bytes, dst.sizeSquares))
-	rec.SrcIATMin, rec.SrcIATMax, rec.SrcIATMean, rec.SrcIATStd = src.gaps()
-	rec.DstIATMin, rec.DstIATMax, rec.DstIATMean, rec.DstIATStd = dst.gaps()
-	rec.Transactions, rec.TransactionMin, rec.TransactionMax, rec.TransactionMean = k.transactions, k.answerMin, k.answerMax, 0
-	if k.transactions > 0 {
-		rec.TransactionMean = uint32(rounded(float64(k.answerSum) / float64(k.transactions)))
-	}
-	rec.ICMPErrors, rec.ICMPError = k.icmpErrs, k.icmpErr
+	k.describe(rec, e.initiator)
 	rec.FirstSizes, rec.FirstGaps = rec.FirstSizes[:0], rec.FirstGaps[:0]
 	switch {
 	case e.segment > 0:
@@ -109,6 +93,27 @@ func (t *Table) fillTalk(rec *flow.Record, e *entry) {
 		}
 		rec.FirstSizes, rec.FirstGaps = append(rec.FirstSizes, size), append(rec.FirstGaps, 0)
 	}
+}
+
+// describe writes what k says of its packets; initiator is the side that began.
+func (k *talk) describe(rec *flow.Record, initiator uint8) {
+	src, dst := &k.half[initiator], &k.half[initiator^1]
+	rec.SrcPackets, rec.DstPackets = uint64(src.packets), uint64(dst.packets)
+	rec.SrcBytes, rec.DstBytes = src.bytes, dst.bytes
+	rec.SrcFrameBytes, rec.DstFrameBytes = src.frames, dst.frames
+	rec.SrcPayloadBytes, rec.DstPayloadBytes = src.payload, dst.payload
+	rec.SrcSizeBins, rec.DstSizeBins = appendBins(rec.SrcSizeBins[:0], &src.bins), appendBins(rec.DstSizeBins[:0], &dst.bins)
+	rec.SrcSizeMin, rec.SrcSizeMax = src.sizeMin, src.sizeMax
+	rec.DstSizeMin, rec.DstSizeMax = dst.sizeMin, dst.sizeMax
+	rec.SrcSizeStd = float32(deviation(uint64(src.packets), src.bytes, src.sizeSquares))
+	rec.DstSizeStd = float32(deviation(uint64(dst.packets), dst.bytes, dst.sizeSquares))
+	rec.SrcIATMin, rec.SrcIATMax, rec.SrcIATMean, rec.SrcIATStd = src.gaps()
+	rec.DstIATMin, rec.DstIATMax, rec.DstIATMean, rec.DstIATStd = dst.gaps()
+	rec.Transactions, rec.TransactionMin, rec.TransactionMax, rec.TransactionMean = k.transactions, k.answerMin, k.answerMax, 0
+	if k.transactions > 0 {
+		rec.TransactionMean = uint32(rounded(float64(k.answerSum) / float64(k.transactions)))
+	}
+	rec.ICMPErrors, rec.ICMPError = k.icmpErrs, k.icmpErr
 }
 
 func appendBins(list []uint32, bins *[sizeBins]uint32) []uint32 {

@@ -39,6 +39,7 @@ func (t *Table) SetLimits(l Limits) {
 // packet, if one comes within Config.ResumeTime. It is for changes after which
 // counters mean something else.
 func (t *Table) Rest() {
+	t.endSums(flow.EndActive)
 	for t.order.head != 0 {
 		e := t.entries.at(t.order.head)
 		t.close(e, flow.EndActive)

@@ -13,15 +13,12 @@ const (
 type wheel struct {
 	heads [wheelSlots]ref
 	tick  int64 // slots up to this one have been swept
-	// low is not after the first slot in use: where eviction begins to look.
-	low int64
 }
 
 // schedule puts r into the slot of deadline, or into the farthest one.
 func (t *Table) schedule(r ref, e *entry) {
 	tick := (e.touched+t.timeout(e))>>tickShift + 1
 	tick = min(max(tick, t.wheel.tick+1), t.wheel.tick+wheelSlots-1)
-	t.wheel.low = min(t.wheel.low, tick)
 	i := uint16(tick & (wheelSlots - 1))
 	e.slot = i
 	e.wheelPrev = 0
@@ -74,50 +71,10 @@ func (t *Table) sweep() {
 			r = next
 		}
 	}
-	w.low = max(w.low, w.tick+1)
-}
-
-// victim returns the flow that is nearest to its timeout among the first few
-// found: unanswered and closed flows give way before established ones. Flows
-// that have been active since they were put into their slot are moved to their
-// true one on the way.
-func (t *Table) victim() ref {
-	const look, maxMoved = 16, 256
-	w := &t.wheel
-	var best, moved ref
-	var bestAt int64
-	seen, moves := 0, 0
-	for last := w.tick + wheelSlots - 1; w.low <= last; w.low++ {
-		for r := w.heads[w.low&(wheelSlots-1)]; r != 0; {
-			e := t.entries.at(r)
-			next := e.wheelNext
-			at := e.touched + t.timeout(e)
-			if at>>tickShift+1 > w.low && w.low < last {
-				t.unschedule(e)
-				t.schedule(r, e)
-				moved = r
-				if moves++; moves >= maxMoved && best == 0 {
-					return moved
-				}
-				r = next
-				continue
-			}
-			if best == 0 || at < bestAt {
-				best, bestAt = r, at
-			}
-			if seen++; seen >= look {
-				return best
-			}
-			r = next
-		}
-		if best != 0 {
-			return best
-		}
-	}
-	return moved
+	t.checkSums()
+	t.calm()
 }
 
 func (t *Table) resetWheel() {
 	t.wheel = wheel{tick: t.now >> tickShift}
-	t.wheel.low = t.wheel.tick + 1
 }
