@@ -29,12 +29,22 @@ type counter struct {
 func statisticsDir(iface string) string { return "/sys/class/net/" + iface + "/statistics" }
 
 func openHostDrops(dir string) *hostDrops {
-	return &hostDrops{
-		missed:  openCounter(dir+"/rx_missed_errors", decimal),
-		fifo:    openCounter(dir+"/rx_fifo_errors", decimal),
-		dropped: openCounter(dir+"/rx_dropped", decimal),
-		softnet: openCounter("/proc/net/softnet_stat", func(b []byte) (uint64, error) { return softnetDrops(b), nil }),
-	}
+	h := newHostDrops()
+	h.missed.open(dir + "/rx_missed_errors")
+	h.fifo.open(dir + "/rx_fifo_errors")
+	h.dropped.open(dir + "/rx_dropped")
+	h.softnet.open("/proc/net/softnet_stat")
+	return h
+}
+
+// newHostDrops returns counters that are not open yet, and count nothing.
+func newHostDrops() *hostDrops {
+	return &hostDrops{missed: counter{parse: decimal}, fifo: counter{parse: decimal}, dropped: counter{parse: decimal},
+		softnet: counter{parse: func(b []byte) (uint64, error) { return softnetDrops(b), nil }}}
+}
+
+func (h *hostDrops) all() [4]*counter {
+	return [4]*counter{&h.missed, &h.fifo, &h.dropped, &h.softnet}
 }
 
 // since returns the counts since openHostDrops. lost is what the card and the
@@ -46,7 +56,7 @@ func (h *hostDrops) since() (lost, refused, softnet uint64) {
 }
 
 func (h *hostDrops) close() {
-	for _, c := range []*counter{&h.missed, &h.fifo, &h.dropped, &h.softnet} {
+	for _, c := range h.all() {
 		if c.file != nil {
 			c.file.Close()
 			c.file = nil
@@ -54,11 +64,10 @@ func (h *hostDrops) close() {
 	}
 }
 
-func openCounter(path string, parse func([]byte) (uint64, error)) counter {
-	c := counter{parse: parse}
-	c.file, _ = os.Open(path) // without it: 0
+// open begins to count from what the file at path says; without it, 0.
+func (c *counter) open(path string) {
+	c.file, _ = os.Open(path)
 	c.start = c.read()
-	return c
 }
 
 // since counts a counter that went backwards, because a driver was loaded

@@ -13,3 +13,14 @@ func OpenLive(iface string, _ LiveOptions) ([]Source, error) {
 func SetFilter(_ []Source, _ string, _ int) error {
 	return fmt.Errorf("set the capture filter: %w", ErrUnsupported)
 }
+
+// Handover prepares live sources for another program, of which there are none
+// here.
+func Handover(_ []Source) (state []byte, descriptors []int, err error) {
+	return nil, nil, fmt.Errorf("hand over a source: %w", ErrUnsupported)
+}
+
+// Inherit takes over what Handover prepared.
+func Inherit(_ []byte) ([]Source, error) {
+	return nil, fmt.Errorf("take over captures: %w", ErrUnsupported)
+}
