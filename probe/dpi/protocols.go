@@ -75,9 +75,21 @@ func protocols() []protocol {
 		tftpProtocol(),
 		ssdpProtocol(),
 		nbdgmProtocol(),
+		stunProtocol(),
+		bittorrentProtocol(),
+		rtcpProtocol(),
+		mysqlProtocol(),
+		postgresqlProtocol(),
+		mssqlProtocol(),
+		mongodbProtocol(),
+		oracleProtocol(),
+		cassandraProtocol(),
+		redisProtocol(),
+		memcachedProtocol(),
 		http2Protocol(),
 		websocketProtocol(),
 		grpcProtocol(),
+		rtpProtocol(),
 	}
 }
 
@@ -92,6 +104,9 @@ type hint struct {
 	other []byte
 	// expected is the protocol that another flow has announced for this one.
 	expected string
+	// note is memory for the recogniser that needs two datagrams of one
+	// direction: zero before the first. RTP alone may use it.
+	note *uint64
 }
 
 // kind names the protocols that have a part in the package beyond their own

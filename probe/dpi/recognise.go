@@ -51,6 +51,7 @@ func (in *Inspector) streamProtocol(st *State, d side, b []byte, rec *flow.Recor
 // recogniseDatagram looks for the protocol of a UDP flow.
 func (in *Inspector) recogniseDatagram(st *State, d side, b []byte, rec *flow.Record) bool {
 	h := in.newHint(st.transport, d, rec)
+	h.note = &st.word[d]
 	for i := range in.protocols {
 		p := &in.protocols[i]
 		if p.datagram == nil {
@@ -77,7 +78,7 @@ func (in *Inspector) newHint(proto uint8, d side, rec *flow.Record) *hint {
 
 // recognised hands the flow to the parser of p.
 func (in *Inspector) recognised(st *State, p *protocol, rec *flow.Record) {
-	st.parser, st.kind = p, p.kind
+	st.parser, st.kind, st.word = p, p.kind, [2]uint64{}
 	if p.kind == kindNone {
 		st.kind = kindOther
 	}
