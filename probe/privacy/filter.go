@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"fmt"
 	"hash"
+	"net"
 	"net/netip"
 
 	"github.com/tapwatch/tapwatch/proto/flow"
@@ -134,6 +135,17 @@ func (f *Filter) RevealMAC(m flow.MAC) flow.MAC {
 		return m
 	}
 	return f.macs.translate(m, f.cfg.MACs == HashKeepVendor, true)
+}
+
+// RevealText is Reveal and RevealMAC for what somebody typed.
+func (f *Filter) RevealText(s string) (string, error) {
+	if a, err := netip.ParseAddr(s); err == nil && a.Zone() == "" {
+		return f.Reveal(a).String(), nil
+	}
+	if m, err := net.ParseMAC(s); err == nil && len(m) == 6 {
+		return f.RevealMAC(flow.MACFrom(m)).String(), nil
+	}
+	return "", kit.Hint(fmt.Errorf("reveal %q: not an IP address and not a MAC address", s), "names and users are hashed: only a guess can be tried")
 }
 
 // Name and User return the pseudonyms of a host or server name and of a user name: hashes cannot be reversed, but a guess can be tried.

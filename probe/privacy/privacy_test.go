@@ -215,6 +215,21 @@ func TestHardwareAddresses(t *testing.T) {
 	}
 }
 
+func TestRevealText(t *testing.T) {
+	f := testFilter(t, sampleKey, Config{Addresses: AddressesAll, MACs: Hash})
+	mac := f.hardwareAddress(0x0050c2000001).String()
+	for in, want := range map[string]string{"100.9.15.210": "24.5.0.80", "4401:2bc:603f:d91d:27f:ff8e:e6f1:dc1e": "2001:db8::1", mac: "00:50:c2:00:00:01"} {
+		if got, err := f.RevealText(in); got != want || err != nil {
+			t.Errorf("%s revealed as %s, %v, want %s", in, got, err, want)
+		}
+	}
+	for _, in := range []string{"", "n~abc", "fe80::1%eth0", "1.2.3"} {
+		if got, err := f.RevealText(in); err == nil || kit.HintOf(err) == "" {
+			t.Errorf("%q revealed as %q", in, got)
+		}
+	}
+}
+
 func TestCacheForgetsTheOldest(t *testing.T) {
 	c := newCache[int, int](3)
 	for i := range 3 {

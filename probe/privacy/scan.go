@@ -127,8 +127,10 @@ func (f *Filter) ip4At(s string) (int, string) {
 		return f.reversed4(o[:n], sep, size)
 	}
 	a := netip.AddrFrom4(o)
-	if p := f.Address(a); p != a {
-		return size, join4(p.As4(), 4, sep)
+	if _, chosen := f.scope.first(a); chosen { // dearer: the cache
+		if p := f.Address(a); p != a {
+			return size, join4(p.As4(), 4, sep)
+		}
 	}
 	if len(rest) > 1 && (rest[0] == '.' || rest[0] == '-') && !isDigit(rest[1]) {
 		return f.reversed4(o[:], sep, size)
@@ -142,7 +144,11 @@ func (f *Filter) reversed4(o []byte, sep byte, size int) (int, string) {
 	for k, v := range o {
 		r[len(o)-1-k] = v
 	}
-	p := f.Address(netip.AddrFrom4(r)).As4()
+	a := netip.AddrFrom4(r)
+	if _, chosen := f.scope.first(a); !chosen {
+		return 0, ""
+	}
+	p := f.Address(a).As4()
 	same := true
 	var back [4]byte
 	for k := range o {
@@ -166,58 +172,93 @@ func join4(o [4]byte, n int, sep byte) string {
 	return s
 }
 
-// longestIP6 is the length of the longest text of an IPv6 address.
-const longestIP6 = len("0000:0000:0000:0000:0000:ffff:255.255.255.255")
-
 // ip6At looks for an IPv6 address with colons, or with hyphens in their place.
 func (f *Filter) ip6At(s string) (int, string) {
-	end, seps, double := 0, 0, false
-	var sep byte
-	for end < len(s) && end <= longestIP6 {
-		c := s[end]
-		if !isHex(c) && c != '.' {
-			if sep == 0 && (c == ':' || c == '-') {
-				sep = c
-			}
-			if c != sep || sep == 0 {
-				break
-			}
-			seps++
-			double = double || end > 0 && s[end-1] == sep
-		} else if c == '.' && sep != ':' {
-			break
-		}
-		end++
-	}
-	if seps < 2 || !double && seps < 7 {
+	end, sep := ip6Prefix(s)
+	if end == 0 {
 		return 0, ""
 	}
-	for t := s[:end]; len(t) > 1; { // what follows may look like more of it
-		plain := t
-		if sep == '-' {
-			plain = strings.ReplaceAll(t, "-", ":")
+	plain := s[:end]
+	if sep == '-' {
+		plain = strings.ReplaceAll(plain, "-", ":")
+	}
+	a, err := netip.ParseAddr(plain)
+	if err != nil {
+		return 0, ""
+	}
+	p := f.Address(a)
+	if p == a.Unmap() {
+		return 0, ""
+	}
+	text := p.String()
+	if a.Is4In6() {
+		text = "::ffff:" + text
+	}
+	if sep == '-' {
+		text = strings.ReplaceAll(text, ":", "-")
+	}
+	return end, text
+}
+
+// ip6Prefix returns how much of s reads as an IPv6 address, and what is between its groups; 0 when nothing does.
+func ip6Prefix(s string) (end int, sep byte) {
+	groups, double := 0, false
+	for pos := 0; groups < 8; {
+		if pos+1 < len(s) && (s[pos] == ':' || s[pos] == '-') && s[pos+1] == s[pos] {
+			if double || sep != 0 && sep != s[pos] || groups > 6 {
+				break
+			}
+			double, sep = true, s[pos]
+			pos += 2
+			end = pos
+		} else if groups > 0 {
+			if pos+1 >= len(s) || s[pos] != ':' && s[pos] != '-' || sep != 0 && s[pos] != sep || !isHex(s[pos+1]) {
+				break
+			}
+			sep = s[pos]
+			pos++
 		}
-		if a, err := netip.ParseAddr(plain); err == nil && a.Is6() {
-			p := f.Address(a)
-			if p == a.Unmap() {
-				return 0, ""
-			}
-			text := p.String()
-			if a.Is4In6() {
-				text = "::ffff:" + text
-			}
-			if sep == '-' {
-				text = strings.ReplaceAll(text, ":", "-")
-			}
-			return len(t), text
+		digits := 0
+		for pos+digits < len(s) && isHex(s[pos+digits]) && digits < 5 {
+			digits++
 		}
-		k := strings.LastIndexAny(t, ":.-")
-		if k < 0 {
+		if digits == 0 || digits > 4 || double && groups == 7 {
 			break
 		}
-		t = t[:k]
+		if n := dotted(s[pos:]); n > 0 && sep == ':' && (groups == 6 || double && groups < 6) {
+			return pos + n, sep
+		}
+		pos += digits
+		groups++
+		end = pos
 	}
-	return 0, ""
+	if !double && groups < 8 {
+		return 0, 0
+	}
+	return end, sep
+}
+
+// dotted is the length of an IPv4 address with dots at the beginning of s; 0: there is none.
+func dotted(s string) int {
+	pos := 0
+	for n := range 4 {
+		digits := 0
+		for digits < 4 && pos+digits < len(s) && isDigit(s[pos+digits]) {
+			digits++
+		}
+		if digits == 0 || digits > 3 {
+			return 0
+		}
+		pos += digits
+		if n == 3 {
+			return pos
+		}
+		if pos >= len(s) || s[pos] != '.' {
+			return 0
+		}
+		pos++
+	}
+	return 0
 }
 
 // ip6ArpaAt looks for the nibbles of an address, from the last to the first, below ip6.arpa.

@@ -311,24 +311,43 @@ func FuzzSegment(f *testing.F) {
 	for _, old := range [][]byte{b, b2[:len(b)/2], b2[len(b)/3:], append(bytes.Clone(b), b...), nil} {
 		f.Add(old, id.id, id.salt)
 	}
+	key := testKey(f, testSecret)
+	dir = f.TempDir()
+	s = mustOpen(f, Config{Dir: dir, MaxBytes: 1 << 20, Key: key})
+	mustAppend(f, s, testRecord(1, 0, 0), testRecord(1, 0, 1))
+	s.Close()
+	file = segmentFiles(f, dir)[0]
+	b, _ = os.ReadFile(file)
+	id, _ = parseName(filepath.Base(file))
+	f.Add(b, id.id, id.salt)
 	f.Fuzz(func(t *testing.T, data []byte, id, salt uint64) {
-		found, tail := scan(data, segmentID{id: id, salt: salt}, nil)
-		if tail < 0 || tail > len(data) {
-			t.Fatalf("tail %d of %d bytes", tail, len(data))
+		for _, encrypted := range []bool{false, true} {
+			fuzzScan(t, data, segmentID{id, salt, encrypted}, key)
 		}
-		for i, e := range found {
-			if i > 0 && found[i-1].index >= e.index {
-				t.Fatal("not in the order of the index")
-			}
-			if e.good {
-				r := e.record(data[e.off+headerBytes : int(e.off)+e.len()])
-				if len(r.Key) != int(e.keyLen) || len(r.Value) != int(e.valueLen) {
-					t.Fatal("key or value cut")
-				}
-			}
-		}
-		missing(found, nil, &neighbour{})
 	})
+}
+
+func fuzzScan(t *testing.T, data []byte, id segmentID, key *seal.Key) {
+	found, tail := scan(data, id, key)
+	if tail < 0 || tail > len(data) {
+		t.Fatalf("tail %d of %d bytes", tail, len(data))
+	}
+	for i, e := range found {
+		if i > 0 && found[i-1].index >= e.index {
+			t.Fatal("not in the order of the index")
+		}
+		if !e.good {
+			continue
+		}
+		payload, ok := e.open(nil, data[e.off:int(e.off)+e.len()], key)
+		if !ok {
+			t.Fatal("a good record does not open")
+		}
+		if r := e.record(payload); len(r.Key) != int(e.keyLen) || len(r.Value) != int(e.valueLen) {
+			t.Fatal("key or value cut")
+		}
+	}
+	missing(found, nil, &neighbour{})
 }
 
 func FuzzState(f *testing.F) {
