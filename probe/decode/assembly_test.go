@@ -314,7 +314,7 @@ func FuzzReassembly(f *testing.F) {
 		var p Packet
 		model, have, end := make([]byte, 1<<12), make([]bool, 1<<12), 0
 		for n := byte(0); len(script) >= 3; n, script = n+1, script[3:] {
-			from, size, last := int(script[0])*8, (int(script[1])%16+1)*8, script[2]&1 != 0
+			from, size, last := int(script[0])*8, (int(script[1])%16+1)*8, script[2]&1 != 0 && script[0] != 0 // all at once is no fragment
 			if from == 0 {
 				size = max(size, 24)
 			}
