@@ -93,5 +93,5 @@ func Flows(ctx context.Context, cfg Config, format string, out io.Writer, log *s
 // readFiles reads one capture after another as one stream of packets: flows go
 // on from file to file.
 func (w *worker) readFiles(ctx context.Context, files []string) error {
-	return eachFile(ctx, files, w.settings, false, func(src capture.Source) error { return w.read(ctx, src) })
+	return eachFile(ctx, files, w.settings, nil, func(src capture.Source) error { return w.read(ctx, src) })
 }

@@ -29,6 +29,8 @@ type spread struct {
 	to     []chan *parcel // one for each worker
 	free   chan *parcel
 	filled []*parcel // one for each worker, being filled
+	chunks *capture.Chunks
+	chunk  *capture.Chunk // that holds the frames being dealt
 	clock  meter.Clock
 	sample sampler // packets are counted here, in the order of the capture
 	dec    *decode.Decoder
@@ -41,13 +43,12 @@ type spread struct {
 
 // parcel is a run of frames on its way from the reader to a worker.
 type parcel struct {
-	src    capture.Source // the bytes of frames are in it, or in buf
-	names  []string       // of src's interfaces
+	names  []string         // of src's interfaces
+	chunks []*capture.Chunk // where the bytes of frames are
 	frames []capture.Frame
 	clocks []int64 // traffic time at each frame
 	kinds  []frameKind
 	ready  []readyPacket // in the order of the frames that are readyFrame or quoteFrame
-	buf    []byte
 	now    int64         // traffic time at the end
 	stats  capture.Stats // of src; only the first worker gets them
 	begin  bool          // of src
@@ -72,16 +73,18 @@ type readyPacket struct {
 
 const (
 	parcelFrames = 256
-	parcelBytes  = 256 << 10
 	// parcelsQueued is how many parcels may wait for a worker: enough for some
 	// milliseconds in which only another one has work.
 	parcelsQueued = 16
+	// chunksRead is how many buffers of the file may be in use: all of them fit
+	// into the third level cache.
+	chunksRead = 24
 	// parcelEvery is after how long a parcel goes out that is not full.
 	parcelEvery = 100 * time.Millisecond
 )
 
 func newSpread(workers int, set *settings, log *slog.Logger) *spread {
-	s := &spread{set: set, dec: decode.New(decode.DefaultConfig()), limits: set.now(), log: log, handed: time.Now(), free: make(chan *parcel, workers*(parcelsQueued+2))}
+	s := &spread{set: set, dec: decode.New(decode.DefaultConfig()), limits: set.now(), log: log, handed: time.Now(), chunks: capture.NewChunks(chunksRead), free: make(chan *parcel, workers*(parcelsQueued+2))}
 	s.sample.set(s.limits.sampleFlows, s.limits.samplePackets)
 	for range cap(s.free) {
 		s.free <- &parcel{frames: make([]capture.Frame, 0, parcelFrames), clocks: make([]int64, 0, parcelFrames), kinds: make([]frameKind, 0, parcelFrames)}
@@ -97,11 +100,11 @@ func newSpread(workers int, set *settings, log *slog.Logger) *spread {
 func (s *spread) work(i int, w *worker) {
 	for p := range s.to[i] {
 		w.parcel(p)
-		p.src, p.names, p.begin = nil, nil, false
-		p.frames, p.clocks, p.kinds, p.ready, p.buf = p.frames[:0], p.clocks[:0], p.kinds[:0], p.ready[:0], p.buf[:0]
-		if cap(p.buf) > 2*parcelBytes { // a giant frame was in it
-			p.buf = nil
+		for _, c := range p.chunks {
+			c.Release()
 		}
+		p.names, p.begin = nil, false
+		p.frames, p.clocks, p.kinds, p.ready, p.chunks = p.frames[:0], p.clocks[:0], p.kinds[:0], p.ready[:0], p.chunks[:0]
 		s.free <- p
 	}
 }
@@ -113,16 +116,7 @@ func (w *worker) parcel(p *parcel) {
 	}
 	w.apply(p.limits)
 	w.names = p.names
-	w.accounted = 0
-	if err := capture.GuardFrames(p.src, func() { w.block(p.frames, p) }); err != nil {
-		w.log.Warn("the capture is cut; packets that cannot be read any more are counted as truncated", "err", err)
-		_ = capture.GuardFrames(p.src, w.observe) // what was decoded before
-		for i := w.accounted; i < len(p.frames); i++ {
-			if p.kinds[i] != quoteFrame {
-				w.lose(&p.frames[i], flow.LossTruncated)
-			}
-		}
-	}
+	w.block(p.frames, p)
 	w.table.Follow(p.now)
 	w.account(p.stats)
 	if now := time.Now(); now.Sub(w.lastCut) >= cutEvery {
@@ -137,7 +131,7 @@ func (s *spread) read(ctx context.Context, files []string) error {
 			close(to)
 		}
 	}()
-	return eachFile(ctx, files, s.set, true, func(src capture.Source) error { return s.file(ctx, src) })
+	return eachFile(ctx, files, s.set, s.chunks, func(src capture.Source) error { return s.file(ctx, src) })
 }
 
 // file deals out one file, and waits until no worker looks at its frames.
@@ -145,7 +139,7 @@ func (s *spread) file(ctx context.Context, src capture.Source) error {
 	for _, p := range s.filled {
 		p.begin = true
 	}
-	err := capture.Guard(src, func() error { return s.loop(ctx, src) })
+	err := s.loop(ctx, src)
 	s.handOver(src)
 	s.wait()
 	return err
@@ -153,13 +147,16 @@ func (s *spread) file(ctx context.Context, src capture.Source) error {
 
 func (s *spread) loop(ctx context.Context, src capture.Source) error {
 	frames := make([]capture.Frame, blockFrames)
-	lasting := capture.Lasting(src)
 	for {
+		if s.chunks.Free() == 0 { // parcels that wait to be filled may hold the last ones
+			s.handOver(src)
+		}
 		n, err := capture.NextBlock(src, frames)
 		switch {
 		case err == nil:
+			s.chunk = capture.ChunkOf(src)
 			for i := range frames[:n] {
-				s.deal(src, &frames[i], lasting)
+				s.deal(src, &frames[i])
 			}
 		case errors.Is(err, capture.ErrTimeout):
 		case errors.Is(err, io.EOF):
@@ -180,8 +177,8 @@ func (s *spread) loop(ctx context.Context, src capture.Source) error {
 	}
 }
 
-// deal puts f into the parcel of its worker. Bytes that do not last are copied.
-func (s *spread) deal(src capture.Source, f *capture.Frame, lasting bool) {
+// deal puts f into the parcel of its worker.
+func (s *spread) deal(src capture.Source, f *capture.Frame) {
 	if s.clock.Tick(f.Time) {
 		s.handOver(src) // all learn of it, also those without frames now
 	}
@@ -189,11 +186,11 @@ func (s *spread) deal(src capture.Source, f *capture.Frame, lasting bool) {
 	case s.sample.skip():
 		left := *f
 		left.Data = nil
-		s.add(src, 0, &left, leftFrame, false)
+		s.add(src, 0, &left, leftFrame)
 	case decode.Simple(f, &s.packet):
-		s.add(src, s.worker(&s.packet.Src, &s.packet.Dst), f, rawFrame, !lasting)
+		s.add(src, s.worker(&s.packet.Src, &s.packet.Dst), f, rawFrame)
 	default:
-		s.dealRare(src, f, !lasting)
+		s.dealRare(src, f)
 	}
 }
 
@@ -202,57 +199,41 @@ func (s *spread) worker(a, b *flow.Addr) int {
 }
 
 // dealRare decodes f here.
-func (s *spread) dealRare(src capture.Source, f *capture.Frame, copied bool) {
-	one := *f
-	if copied { // before it is decoded, so that the payload points to the copy
-		one.Data = slices.Clone(f.Data)
-	}
-	r := readyPacket{verdict: s.dec.Decode(&one, &s.packet)}
+func (s *spread) dealRare(src capture.Source, f *capture.Frame) {
+	r := readyPacket{verdict: s.dec.Decode(f, &s.packet)}
 	r.packet = s.packet
 	// What was put together of fragments is the decoder's own.
 	r.packet.Reassembled = slices.Clone(r.packet.Reassembled)
-	if !within(one.Data, r.packet.Payload) {
+	if !within(f.Data, r.packet.Payload) {
 		r.packet.Payload = slices.Clone(r.packet.Payload)
 	}
 	if r.verdict != decode.OK {
-		one.Data = nil
-		s.addReady(src, 0, &one, readyFrame, &r)
+		s.addReady(src, 0, f, readyFrame, &r)
 		return
 	}
 	to := s.worker(&r.packet.Src, &r.packet.Dst)
 	if q := &r.packet.Quoted; q.Protocol != 0 && s.sample.has(&r.packet) {
 		if other := s.worker(&q.Src, &q.Dst); other != to {
-			s.addReady(src, other, &one, quoteFrame, &r)
+			s.addReady(src, other, f, quoteFrame, &r)
 		}
 	}
-	s.addReady(src, to, &one, readyFrame, &r)
+	s.addReady(src, to, f, readyFrame, &r)
 }
 
 func (s *spread) addReady(src capture.Source, to int, f *capture.Frame, kind frameKind, r *readyPacket) {
 	p := s.filled[to]
 	p.ready = append(p.ready, *r)
-	s.add(src, to, f, kind, false)
+	s.add(src, to, f, kind)
 }
 
-// add puts f into the parcel of a worker, with its bytes if they are to be
-// copied.
-func (s *spread) add(src capture.Source, to int, f *capture.Frame, kind frameKind, copied bool) {
+// add puts f into the parcel of a worker, which holds its bytes from now on.
+func (s *spread) add(src capture.Source, to int, f *capture.Frame, kind frameKind) {
 	p := s.filled[to]
-	data := f.Data
-	if copied {
-		if len(p.buf)+len(data) > cap(p.buf) {
-			if len(p.frames) > 0 {
-				p = s.send(to, src)
-			}
-			if cap(p.buf) < len(data) {
-				p.buf = make([]byte, 0, max(parcelBytes, len(data)))
-			}
-		}
-		from := len(p.buf)
-		p.buf = append(p.buf, data...)
-		data = p.buf[from:len(p.buf):len(p.buf)]
+	if n := len(p.chunks); n == 0 || p.chunks[n-1] != s.chunk {
+		s.chunk.Hold()
+		p.chunks = append(p.chunks, s.chunk)
 	}
-	p.frames = append(p.frames, capture.Frame{Time: f.Time, Data: data, Len: f.Len, LinkType: f.LinkType, Interface: f.Interface})
+	p.frames = append(p.frames, *f)
 	p.clocks = append(p.clocks, s.clock.Now())
 	p.kinds = append(p.kinds, kind)
 	if len(p.frames) == parcelFrames {
@@ -271,7 +252,7 @@ func (s *spread) handOver(src capture.Source) {
 // send gives worker i its parcel, and returns the next one to fill.
 func (s *spread) send(i int, src capture.Source) *parcel {
 	p := s.filled[i]
-	p.src, p.names, p.now, p.limits = src, src.Interfaces(), s.clock.Now(), s.limits
+	p.names, p.now, p.limits = src.Interfaces(), s.clock.Now(), s.limits
 	if p.stats = (capture.Stats{}); i == 0 {
 		p.stats = src.Stats()
 	}
@@ -293,13 +274,13 @@ func (s *spread) wait() {
 
 // eachFile opens one capture after another. A file that cannot be read does
 // not keep the others.
-func eachFile(ctx context.Context, files []string, set *settings, mapped bool, read func(capture.Source) error) error {
+func eachFile(ctx context.Context, files []string, set *settings, chunks *capture.Chunks, read func(capture.Source) error) error {
 	var failed error
 	for _, path := range files {
 		if ctx.Err() != nil {
 			return failed
 		}
-		src, err := capture.OpenFile(path, capture.FileOptions{Filter: set.now().filter, Map: mapped})
+		src, err := capture.OpenFile(path, capture.FileOptions{Filter: set.now().filter, Chunks: chunks})
 		if err != nil {
 			failed = errors.Join(failed, err)
 			continue

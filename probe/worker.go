@@ -38,20 +38,18 @@ type worker struct {
 	settings *settings // what a reload may change
 	applied  *limits   // of settings, that are in effect
 
-	clock   meter.Clock // of the packets of files, unless the reader of several workers has it
-	sample  sampler
-	frames  []capture.Frame          // the block being read
-	packets [lookahead]decode.Packet // the first run of them wait for the flow table
-	clocks  [lookahead]int64         // traffic time at each
-	run     int
-	face    uint32   // where they were captured
-	names   []string // of the interfaces
-	// accounted counts the frames of a parcel that are in the ledger.
-	accounted int
-	second    int64         // of traffic time, that the ledger is at
-	flows     meter.Stats   // already in the ledger
-	captured  capture.Stats // already in the ledger
-	lastCut   time.Time
+	clock    meter.Clock // of the packets of files, unless the reader of several workers has it
+	sample   sampler
+	frames   []capture.Frame          // the block being read
+	packets  [lookahead]decode.Packet // the first run of them wait for the flow table
+	clocks   [lookahead]int64         // traffic time at each
+	run      int
+	face     uint32        // where they were captured
+	names    []string      // of the interfaces
+	second   int64         // of traffic time, that the ledger is at
+	flows    meter.Stats   // already in the ledger
+	captured capture.Stats // already in the ledger
+	lastCut  time.Time
 }
 
 const (
@@ -185,7 +183,6 @@ func (w *worker) block(frames []capture.Frame, from *parcel) {
 			w.table.Follow(clock)
 			w.table.Quote(&from.ready[ready].packet)
 			ready++
-			w.accounted++
 			continue
 		}
 		if verdict != decode.OK {
@@ -196,7 +193,6 @@ func (w *worker) block(frames []capture.Frame, from *parcel) {
 			w.lose(f, flow.LossSampled)
 			continue
 		}
-		w.accounted++
 		w.ledger.Flow(f.Len)
 		w.clocks[w.run] = clock
 		w.run++
@@ -218,7 +214,6 @@ func within(data, part []byte) bool {
 
 // lose accounts for a frame that goes into no flow.
 func (w *worker) lose(f *capture.Frame, reason string) {
-	w.accounted++
 	w.ledger.Lost(reason, 1, uint64(f.Len))
 }
 

@@ -240,36 +240,6 @@ func Guard(src Source, fn func() error) (err error) {
 	return fn()
 }
 
-// GuardFrames runs fn, which looks at the bytes of frames that src has handed
-// out, on a goroutine that is not src's. It returns an error wrapping
-// ErrTruncatedFile when a mapped file has shrunk meanwhile; src is not changed.
-func GuardFrames(src Source, fn func()) (err error) {
-	s, ok := src.(*fileSource)
-	if !ok || s.mapped == nil {
-		fn()
-		return nil
-	}
-	before := debug.SetPanicOnFault(true)
-	defer func() {
-		debug.SetPanicOnFault(before)
-		if r := recover(); r != nil {
-			if !faultIn(r, s.mapped) {
-				panic(r)
-			}
-			err = fmt.Errorf("read capture %s: shrank while it was read: %w", shownName(s.path), ErrTruncatedFile)
-		}
-	}()
-	fn()
-	return nil
-}
-
-// Lasting says whether the bytes of src's frames stay where they are until
-// Close: so it is in a mapped file.
-func Lasting(src Source) bool {
-	s, ok := src.(*fileSource)
-	return ok && s.mapped != nil
-}
-
 // faultIn says whether the panic r is a memory fault within m.
 func faultIn(r any, m []byte) bool {
 	e, ok := r.(interface{ Addr() uintptr })

@@ -29,6 +29,9 @@ type FileOptions struct {
 	// loop belongs into Guard: it is what keeps a file that shrinks meanwhile
 	// from ending the process, and spares Next from guarding itself.
 	Map bool
+	// Chunks is where a file is read to, so that frames outlive the block they
+	// came in (see ChunkOf); nil: a buffer of its own. It cannot be used with Map.
+	Chunks *Chunks
 }
 
 // zstdWindow bounds what a zstd frame may ask for. Level 19 uses 8 MiB; only
@@ -72,7 +75,7 @@ func (s *fileSource) start(f *os.File, opt FileOptions) error {
 	if st.Mode().IsRegular() && st.Size() == 0 {
 		return fmt.Errorf("%w (0 bytes): whatever wrote it captured nothing or was stopped before its first flush", ErrEmptyFile)
 	}
-	if opt.Map && st.Mode().IsRegular() && s.path != "-" {
+	if opt.Map && opt.Chunks == nil && st.Mode().IsRegular() && s.path != "-" {
 		var head [4]byte
 		if n, _ := f.ReadAt(head[:], 0); n == 4 && compression(head[:]) == "" {
 			if m, err := mapFile(f, st.Size()); err == nil {
@@ -89,6 +92,10 @@ func (s *fileSource) start(f *os.File, opt FileOptions) error {
 	}
 	if err := s.detect(); err != nil {
 		return err
+	}
+	if opt.Chunks != nil && s.mapped == nil {
+		s.win.useChunks(opt.Chunks)
+		s.closers = append(s.closers, func() error { s.win.chunk.Release(); return nil })
 	}
 	if opt.Filter == "" {
 		return nil

@@ -28,10 +28,14 @@ type window struct {
 	debt int64 // bytes to be thrown away before the next unread one
 
 	r     io.Reader
-	ended error         // what r ended with; nil while it may deliver more
-	held  bool          // buf must stay as it is: need returns errHeld rather than read
-	dl    deadliner     // nil: reads may block for ever
-	block time.Duration // with dl: after how long need returns ErrTimeout
+	ended error // what r ended with; nil while it may deliver more
+	// With chunks, bytes are never moved or written over within a buffer: the
+	// next one is taken, and buf is the current chunk's.
+	chunks *Chunks
+	chunk  *Chunk
+	held   bool          // buf must stay as it is: need returns errHeld rather than read
+	dl     deadliner     // nil: reads may block for ever
+	block  time.Duration // with dl: after how long need returns ErrTimeout
 }
 
 // offset is the file offset of the next unread byte.
@@ -82,15 +86,13 @@ var errHeld = errors.New("the window is held")
 
 // read takes what the stream has, after making room.
 func (w *window) read() error {
-	if w.pos > 0 && (w.pos == len(w.buf) || len(w.buf) == cap(w.buf)) {
-		have := copy(w.buf, w.buf[w.pos:])
-		w.base += int64(w.pos)
-		w.buf, w.pos = w.buf[:have], 0
-	}
-	if len(w.buf) == cap(w.buf) {
-		grown := make([]byte, len(w.buf), min(max(2*cap(w.buf), streamStart), streamMax))
-		copy(grown, w.buf)
-		w.buf = grown
+	switch {
+	case w.chunks != nil:
+		if len(w.buf) == cap(w.buf) {
+			w.nextChunk()
+		}
+	default:
+		w.makeRoom()
 	}
 	if w.dl != nil {
 		if err := w.dl.SetReadDeadline(time.Now().Add(w.block)); err != nil {
@@ -118,6 +120,42 @@ func (w *window) read() error {
 	}
 	w.ended = io.ErrNoProgress
 	return nil
+}
+
+// makeRoom moves what is unread to the front, or takes a larger buffer.
+func (w *window) makeRoom() {
+	if w.pos > 0 && (w.pos == len(w.buf) || len(w.buf) == cap(w.buf)) {
+		have := copy(w.buf, w.buf[w.pos:])
+		w.base += int64(w.pos)
+		w.buf, w.pos = w.buf[:have], 0
+	}
+	if len(w.buf) == cap(w.buf) {
+		grown := make([]byte, len(w.buf), min(max(2*cap(w.buf), streamStart), streamMax))
+		copy(grown, w.buf)
+		w.buf = grown
+	}
+}
+
+// nextChunk goes on in another buffer, with what is unread at its front.
+func (w *window) nextChunk() {
+	have := len(w.buf) - w.pos
+	size := chunkBytes
+	for size <= have {
+		size = min(2*size, streamMax)
+	}
+	next := w.chunks.take(size)
+	buf := next.buf[:have]
+	copy(buf, w.buf[w.pos:])
+	w.chunk.Release()
+	w.chunk, w.buf = next, buf
+	w.base += int64(w.pos)
+	w.pos = 0
+}
+
+// useChunks makes all further reading go into chunks.
+func (w *window) useChunks(c *Chunks) {
+	w.chunks, w.chunk = c, &Chunk{buf: w.buf}
+	w.chunk.Hold()
 }
 
 // skip passes over n bytes, of which some may not have arrived yet.
