@@ -185,3 +185,10 @@ func keyOf(p *decode.Packet) flowKey {
 func endsOf(k flowKey) Query {
 	return Query{Src: k.src.Netip(), Dst: k.dst.Netip(), SrcPort: int(k.srcPort), DstPort: int(k.dstPort), Protocol: int(k.protocol)}
 }
+
+func writeFile(t testing.TB, path string, b []byte) {
+	t.Helper()
+	if err := os.WriteFile(path, b, 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
