@@ -4,6 +4,7 @@ package meter
 
 import (
 	"bytes"
+	"fmt"
 	"os"
 	"path/filepath"
 	"syscall"
@@ -79,5 +80,55 @@ func BenchmarkPackets(b *testing.B) {
 			b.ReportMetric(float64(b.N)/(cpuTime()-start).Seconds()/1e6, "Mpkt/cpu-s")
 			b.ReportMetric(float64(records)/float64(b.N), "records/op")
 		})
+	}
+}
+
+// BenchmarkObserve is the flow table alone: packets decoded before, in k copies
+// with other addresses one after the other, as ../shared/bench/mixscale.go
+// makes them; so k times as many flows are open, and k packets in a row belong
+// to k flows. With one packet at a time and in blocks.
+func BenchmarkObserve(b *testing.B) {
+	frames := benchFrames(b)
+	dec := decode.New(decode.DefaultConfig())
+	packets := make([]decode.Packet, 0, len(frames))
+	for i := range frames {
+		var p decode.Packet
+		if dec.Decode(&frames[i], &p) == decode.OK {
+			p.Payload = nil
+			packets = append(packets, p)
+		}
+	}
+	for _, k := range []int{1, 24} {
+		for _, block := range []int{1, 32, 64} {
+			b.Run(fmt.Sprintf("copies=%d/block=%d", k, block), func(b *testing.B) {
+				tbl := New(DefaultConfig(), nil, func(*flow.Record) {})
+				batch := make([]decode.Packet, 0, block)
+				b.ReportAllocs()
+				start := cpuTime()
+				from, copy := 0, 0
+				for n := 0; n < b.N; n += len(batch) {
+					batch = batch[:0]
+					for len(batch) < block {
+						batch = append(batch, packets[from])
+						p := &batch[len(batch)-1]
+						p.Src[13] ^= byte(copy)
+						p.Dst[13] ^= byte(copy)
+						if copy++; copy == k {
+							copy = 0
+							if from++; from == len(packets) {
+								from = 0
+								tbl.Flush(flow.EndForced)
+							}
+						}
+					}
+					if block == 1 {
+						tbl.Observe(&batch[0])
+					} else {
+						tbl.ObserveAll(batch, "")
+					}
+				}
+				b.ReportMetric(float64((cpuTime()-start).Nanoseconds())/float64(b.N), "cpu-ns/op")
+			})
+		}
 	}
 }

@@ -23,7 +23,7 @@ func (x *index) find(t *pool[entry], k *key, hash uint32) ref {
 		if s.ref == 0 {
 			return 0
 		}
-		if s.hash == hash && t.at(s.ref).key == *k {
+		if s.hash == hash && t.at(s.ref).key.equal(k) {
 			return s.ref
 		}
 	}

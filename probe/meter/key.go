@@ -9,7 +9,7 @@ import (
 	"github.com/tapwatch/tapwatch/proto/flow"
 )
 
-// key is the flow key, the same for both directions: the address that sorts
+// key is the flow key, the same for both directions: the side that sorts
 // first is side 0. Words: 0-1 address of side 0, 2-3 of side 1, 4 ports and
 // VLANs, 5 tunnel identifier, ICMP identifier or EtherType, protocol, tunnel
 // kind, and a bit for messages that have only one direction.
@@ -49,17 +49,25 @@ func makeKey(k *key, p *decode.Packet, vlan bool) int {
 			dp = uint64(reply)
 		}
 	}
-	swap := last&oneWay == 0 && (s0 > d0 || s0 == d0 && (s1 > d1 || s1 == d1 && sp > dp))
 	word4 := uint64(0)
 	if vlan {
 		word4 = uint64(p.VLAN)<<16 | uint64(p.VLANInner)
 	}
-	if swap {
-		*k = key{d0, d1, s0, s1, dp<<48 | sp<<32 | word4, last}
-		return 1
-	}
-	*k = key{s0, s1, d0, d1, sp<<48 | dp<<32 | word4, last}
-	return 0
+	// The greater side second, without a branch: which way packets go cannot be
+	// predicted. less is 1 if the destination sorts first.
+	_, less := bits.Sub64(dp, sp, 0)
+	_, less = bits.Sub64(d1, s1, less)
+	_, less = bits.Sub64(d0, s0, less)
+	less &^= last & oneWay
+	mask := -less
+	x0, x1, xp := (s0^d0)&mask, (s1^d1)&mask, (sp^dp)&mask
+	k[0], k[1], k[2], k[3] = s0^x0, s1^x1, d0^x0, d1^x1
+	k[4], k[5] = (sp^xp)<<48|(dp^xp)<<32|word4, last
+	return int(less)
+}
+
+func (k *key) equal(o *key) bool {
+	return (k[0]^o[0])|(k[1]^o[1])|(k[2]^o[2])|(k[3]^o[3])|(k[4]^o[4])|(k[5]^o[5]) == 0
 }
 
 // arpReply returns the ARP operation that answers op, or that op answers (IANA

@@ -116,6 +116,8 @@ type Table struct {
 	key     key
 	single  talk // for segments of one packet
 	quoted  decode.Packet
+	block   block
+	touched uint64 // keeps the loads of prepare
 }
 
 // New returns an empty Table that hands its records to emit. in inspects

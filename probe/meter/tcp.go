@@ -160,6 +160,9 @@ func (t *Table) reused(e *entry, p *decode.Packet) bool {
 func (t *Table) tcp(e *entry, from int, p *decode.Packet) (kind dataKind) {
 	c := t.conns.at(e.conn)
 	s, r := &c.end[from], &c.end[from^1]
+	if c.ordinary(s, r, p) {
+		return newData
+	}
 	fromOrig := uint8(from) == e.initiator
 	if !s.first {
 		if fromOrig {
@@ -235,6 +238,42 @@ func (t *Table) tcp(e *entry, from int, p *decode.Packet) (kind dataKind) {
 	}
 	return kind
 }
+
+// ordinary does what tcp does for the next segment in order, or an
+// acknowledgement, of a connection that is open: nearly all packets. It reports
+// whether p was one; if not, nothing has changed.
+func (c *conn) ordinary(s, r *endpoint, p *decode.Packet) bool {
+	if p.Flags&(flagACK|flagSYN|flagFIN|flagRST) != flagACK || p.Window == 0 || c.historyLen < 2 || !s.open() || !r.open() || r.fin || r.stream.n != 0 {
+		return false
+	}
+	if c.srcRTT == 0 && c.synAckTime != 0 {
+		return false // the handshake's ACK may be this one
+	}
+	end := p.Seq + p.PayloadLen
+	if p.PayloadLen > 0 {
+		if s.seen&seenData == 0 || p.Seq != s.stream.next || int32(end-s.last) <= 0 || int32(p.Seq-s.start) < 0 {
+			return false
+		}
+	} else if s.seen&seenACK == 0 || int32(end-s.last) > 0 {
+		return false
+	}
+	if int32(p.Ack-r.stream.next) > 0 || int32(p.Ack-r.start) < 0 {
+		return false
+	}
+	if d := int32(p.Ack - r.acked); d > 0 {
+		if p.Ack == 0 && d > largeJump {
+			return false
+		}
+		r.acked = p.Ack
+	}
+	if p.PayloadLen > 0 {
+		s.last, s.stream.next = end, end
+	}
+	return true
+}
+
+// open: the side has spoken and not ended.
+func (s *endpoint) open() bool { return s.state == established || s.state == partial }
 
 // enter sets the sequence numbers of a side that is new or begins anew.
 func (s *endpoint) enter(p *decode.Packet, end uint32) {
