@@ -148,10 +148,13 @@ func TestLinear(t *testing.T) {
 				}
 				return best
 			}
-			short, long := measure(20_000), measure(80_000)
-			if long > short*9+5*time.Millisecond {
-				t.Errorf("20 000 octets one by one take %v, 80 000 take %v", short, long)
+			var short, long time.Duration
+			for range 5 { // others may want the processor, but not each time
+				if short, long = measure(20_000), measure(80_000); long <= short*9+5*time.Millisecond {
+					return
+				}
 			}
+			t.Errorf("20 000 octets one by one take %v, 80 000 take %v", short, long)
 		})
 	}
 }

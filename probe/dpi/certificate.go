@@ -32,18 +32,18 @@ type certificateCache map[[sha256.Size]byte]*certificateInfo
 
 const maxCertificates = 2048
 
-// certificate takes a Certificate message (RFC 5246, section 7.4.2), which may
+// certificate takes the body of a Certificate message (RFC 5246, section 7.4.2), which may
 // break off after the first certificate: that is the server's own.
-func (in *Inspector) certificate(m []byte, rec *flow.Record, now int64) {
-	if len(m) < 10 || rec.CertSHA256 != "" {
+func (in *Inspector) certificate(body []byte, rec *flow.Record, now int64) {
+	if len(body) < 6 || rec.CertSHA256 != "" {
 		return
 	}
-	size := int(m[7])<<16 + int(m[8])<<8 + int(m[9])
-	if size == 0 || 10+size > len(m) {
+	size := int(body[3])<<16 + int(body[4])<<8 + int(body[5])
+	if size == 0 || 6+size > len(body) {
 		in.malformed(rec)
 		return
 	}
-	der := m[10 : 10+size]
+	der := body[6 : 6+size]
 	sum := sha256.Sum256(der)
 	c := in.certificates[sum]
 	if c == nil {

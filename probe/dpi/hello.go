@@ -67,13 +67,17 @@ func (r *reader) u16() int {
 	return 0
 }
 
-// parseHello reads the body of a ClientHello or ServerHello. False: it
+// parseHello reads the body of a ClientHello or ServerHello of TLS, or of DTLS
+// over datagrams. False: it
 // contradicts itself.
-func parseHello(b []byte, server bool) (h hello, ok bool) {
+func parseHello(b []byte, server, datagram bool) (h hello, ok bool) {
 	r := reader{b: b}
 	h.version = uint16(r.u16())
 	h.random = r.take(32)
 	r.take(r.u8()) // session id
+	if datagram && !server {
+		r.take(r.u8()) // cookie (RFC 6347, section 4.2.1)
+	}
 	if server {
 		h.ciphers = r.take(2)
 		r.take(1) // compression
@@ -147,7 +151,11 @@ func (h *hello) extensionTypes(dst []uint16) []uint16 {
 func (h *hello) greatestVersion() uint16 {
 	best := uint16(0)
 	for v := h.versions; len(v) >= 2; v = v[2:] {
-		if n := binary.BigEndian.Uint16(v); !grease(n) {
+		switch n := binary.BigEndian.Uint16(v); {
+		case grease(n):
+		case best > 0xfe00 && n > 0xfe00: // DTLS counts down
+			best = min(best, n)
+		default:
 			best = max(best, n)
 		}
 	}
@@ -158,12 +166,12 @@ func (h *hello) greatestVersion() uint16 {
 }
 
 // clientHello writes what a ClientHello says; transport is JA4's letter: 't'
-// for TCP, 'q' for QUIC. The first hello of a flow counts.
+// for TCP, 'q' for QUIC, 'd' for DTLS. The first hello of a flow counts.
 func (in *Inspector) clientHello(body []byte, transport byte, rec *flow.Record) {
 	if rec.JA3 != "" {
 		return
 	}
-	h, ok := parseHello(body, false)
+	h, ok := parseHello(body, false, transport == 'd')
 	if !ok {
 		in.malformed(rec)
 		return
@@ -186,7 +194,7 @@ const helloRetry = "\xCF\x21\xAD\x74\xE5\x9A\x61\x11\xBE\x1D\x8C\x02\x1E\x65\xB8
 // serverHello writes what a ServerHello says. True: it was a HelloRetryRequest
 // and the real one follows.
 func (in *Inspector) serverHello(body []byte, rec *flow.Record) (again bool) {
-	h, ok := parseHello(body, true)
+	h, ok := parseHello(body, true, false)
 	if !ok {
 		in.malformed(rec)
 		return false

@@ -55,7 +55,7 @@ func helloRisks(h *hello, transport byte) (r flow.Risk) {
 
 // serverRisks judges what a server chose.
 func serverRisks(version uint16, cipher []byte) (r flow.Risk) {
-	if version < 0x0303 || version == 0xfeff {
+	if version < 0x0303 && version != 0 || version == 0xfeff {
 		r |= flow.RiskTLSObsoleteVersion
 	}
 	if len(cipher) == 2 && weakCipher(binary.BigEndian.Uint16(cipher)) {

@@ -90,8 +90,14 @@ func (in *Inspector) stunStream(st *State, d side, b []byte, rec *flow.Record, n
 	return size
 }
 
-func (in *Inspector) stunMessage(st *State, d side, b []byte, rec *flow.Record, _ int64) {
+func (in *Inspector) stunMessage(st *State, d side, b []byte, rec *flow.Record, now int64) {
 	if !looksSTUN(b, &hint{onPort: true}) {
+		if looksDTLS(b, nil) { // on the path that STUN has found (RFC 8842)
+			rec.App = "dtls"
+			in.become(st, "dtls")
+			in.dtlsMessage(st, d, b, rec, now)
+			return
+		}
 		if st.count[0]++; st.count[0] >= stunPatience {
 			st.finished = true
 		}
@@ -147,7 +153,7 @@ func (in *Inspector) stunMessage(st *State, d side, b []byte, rec *flow.Record, 
 		in.addResponse(st, in.verb(name, object), rec)
 	case 3:
 		rec.AppErrors++
-		in.addResponse(st, appendInt(in.verb(name+" error", nil), code), rec)
+		in.addResponse(st, appendInt(in.verb(name+" error ", nil), code), rec)
 	}
 	if st.word[0]++; st.word[0] >= 4*flow.MaxList { // keep-alives say nothing new
 		st.finished = true

@@ -290,7 +290,7 @@ func (in *Inspector) tlsMessage(st *State, d side, m []byte, rec *flow.Record, n
 		}
 	case 0: // HelloRequest
 	case certificates:
-		in.certificate(m, rec, now)
+		in.certificate(m[4:], rec, now)
 		*phase = tlsAlerts
 	case helloDone:
 		*phase = tlsAlerts
