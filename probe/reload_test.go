@@ -78,7 +78,7 @@ func TestWorkerTakesNewLimits(t *testing.T) {
 			set.set(cfg.limits())
 		}
 		w.apply(set.now())
-		w.block(frames[:n], nil)
+		w.block(frames[:n])
 	}
 	w.finish()
 	w.ledger.Take()

@@ -21,10 +21,11 @@ import (
 // the connections of two hosts meet in one worker. There is a fixed number of
 // parcels: when no worker has given one back, the reader waits.
 //
-// The records are those of one worker: every frame carries the traffic time of
-// the whole capture; what only one decoder can know, that is fragments, tunnels
-// and whatever else is rare, is decoded by the reader; and an ICMP error is
-// told to the worker of the flow that it quotes.
+// The records are those of one worker: every packet carries the traffic time of
+// the whole capture, all frames go through the one decoder, which remembers
+// fragments, and an ICMP error is told to the worker of the flow that it quotes.
+// That decoding is done here also costs least: a worker would have to fetch
+// each header from the other core's cache, whereas packets lie in a row.
 type spread struct {
 	to     []chan *parcel // one for each worker
 	free   chan *parcel
@@ -43,39 +44,31 @@ type spread struct {
 
 // parcel is a run of frames on its way from the reader to a worker.
 type parcel struct {
-	names  []string         // of src's interfaces
-	chunks []*capture.Chunk // where the bytes of frames are
-	frames []capture.Frame
-	clocks []int64 // traffic time at each frame
-	kinds  []frameKind
-	ready  []readyPacket // in the order of the frames that are readyFrame or quoteFrame
-	now    int64         // traffic time at the end
-	stats  capture.Stats // of src; only the first worker gets them
-	begin  bool          // of src
-	limits *limits       // in effect
+	names   []string         // of src's interfaces
+	chunks  []*capture.Chunk // where the bytes of frames are
+	frames  []capture.Frame
+	packets []decode.Packet // what the frames hold
+	fates   []fate
+	clocks  []int64       // traffic time at each frame
+	now     int64         // traffic time at the end
+	stats   capture.Stats // of src; only the first worker gets them
+	begin   bool          // of src
+	limits  *limits       // in effect
 }
 
-// frameKind says what a worker does with a frame.
-type frameKind uint8
+// fate says what becomes of a frame: that of a decode.Verdict, or one of these.
+type fate uint8
 
 const (
-	rawFrame   frameKind = iota // decode and count it
-	leftFrame                   // left out by sampling; it has no bytes
-	readyFrame                  // decoded already
-	quoteFrame                  // counted elsewhere, it quotes a flow here
+	leftOut fate = iota + fate(decode.Verdicts) // by sampling
+	quoting                                     // it quotes a flow here, and is counted elsewhere
 )
 
-// readyPacket is what the reader's decoder made of a frame.
-type readyPacket struct {
-	packet  decode.Packet
-	verdict decode.Verdict
-}
-
 const (
-	parcelFrames = 256
+	parcelFrames = 128
 	// parcelsQueued is how many parcels may wait for a worker: enough for some
 	// milliseconds in which only another one has work.
-	parcelsQueued = 16
+	parcelsQueued = 8
 	// chunksRead is how many buffers of the file may be in use: all of them fit
 	// into the third level cache.
 	chunksRead = 24
@@ -87,7 +80,8 @@ func newSpread(workers int, set *settings, log *slog.Logger) *spread {
 	s := &spread{set: set, dec: decode.New(decode.DefaultConfig()), limits: set.now(), log: log, handed: time.Now(), chunks: capture.NewChunks(chunksRead), free: make(chan *parcel, workers*(parcelsQueued+2))}
 	s.sample.set(s.limits.sampleFlows, s.limits.samplePackets)
 	for range cap(s.free) {
-		s.free <- &parcel{frames: make([]capture.Frame, 0, parcelFrames), clocks: make([]int64, 0, parcelFrames), kinds: make([]frameKind, 0, parcelFrames)}
+		s.free <- &parcel{frames: make([]capture.Frame, 0, parcelFrames), packets: make([]decode.Packet, 0, parcelFrames),
+			fates: make([]fate, 0, parcelFrames), clocks: make([]int64, 0, parcelFrames)}
 	}
 	for range workers {
 		s.to = append(s.to, make(chan *parcel, parcelsQueued))
@@ -104,7 +98,7 @@ func (s *spread) work(i int, w *worker) {
 			c.Release()
 		}
 		p.names, p.begin = nil, false
-		p.frames, p.clocks, p.kinds, p.ready, p.chunks = p.frames[:0], p.clocks[:0], p.kinds[:0], p.ready[:0], p.chunks[:0]
+		p.frames, p.packets, p.fates, p.clocks, p.chunks = p.frames[:0], p.packets[:0], p.fates[:0], p.clocks[:0], p.chunks[:0]
 		s.free <- p
 	}
 }
@@ -116,7 +110,7 @@ func (w *worker) parcel(p *parcel) {
 	}
 	w.apply(p.limits)
 	w.names = p.names
-	w.block(p.frames, p)
+	w.ready(p)
 	w.table.Follow(p.now)
 	w.account(p.stats)
 	if now := time.Now(); now.Sub(w.lastCut) >= cutEvery {
@@ -177,68 +171,105 @@ func (s *spread) loop(ctx context.Context, src capture.Source) error {
 	}
 }
 
-// deal puts f into the parcel of its worker.
+// deal decodes f and puts it into the parcel of its worker.
 func (s *spread) deal(src capture.Source, f *capture.Frame) {
 	if s.clock.Tick(f.Time) {
 		s.handOver(src) // all learn of it, also those without frames now
 	}
-	switch {
-	case s.sample.skip():
-		left := *f
-		left.Data = nil
-		s.add(src, 0, &left, leftFrame)
-	case decode.Simple(f, &s.packet):
-		s.add(src, s.worker(&s.packet.Src, &s.packet.Dst), f, rawFrame)
-	default:
-		s.dealRare(src, f)
+	if s.sample.skip() {
+		s.add(src, 0, f, &decode.Packet{}, leftOut)
+		return
 	}
+	p := &s.packet
+	if decode.Simple(f, p) {
+		to := s.worker(&p.Src, &p.Dst)
+		if !s.sample.has(p) {
+			s.add(src, to, f, p, leftOut)
+			return
+		}
+		s.add(src, to, f, p, fate(decode.OK))
+		return
+	}
+	s.dealRare(src, f)
 }
 
 func (s *spread) worker(a, b *flow.Addr) int {
 	return int(capture.PairHash((*[16]byte)(a), (*[16]byte)(b)) % uint32(len(s.to)))
 }
 
-// dealRare decodes f here.
+// dealRare takes what may be a fragment or an ICMP error, or no packet at all.
 func (s *spread) dealRare(src capture.Source, f *capture.Frame) {
-	r := readyPacket{verdict: s.dec.Decode(f, &s.packet)}
-	r.packet = s.packet
-	// What was put together of fragments is the decoder's own.
-	r.packet.Reassembled = slices.Clone(r.packet.Reassembled)
-	if !within(f.Data, r.packet.Payload) {
-		r.packet.Payload = slices.Clone(r.packet.Payload)
-	}
-	if r.verdict != decode.OK {
-		s.addReady(src, 0, f, readyFrame, &r)
+	if v := s.dec.Decode(f, &s.packet); v != decode.OK {
+		s.add(src, 0, f, &decode.Packet{}, fate(v))
 		return
 	}
-	to := s.worker(&r.packet.Src, &r.packet.Dst)
-	if q := &r.packet.Quoted; q.Protocol != 0 && s.sample.has(&r.packet) {
+	p := s.packet
+	// What was put together of fragments is the decoder's own.
+	p.Reassembled = slices.Clone(p.Reassembled)
+	if !within(f.Data, p.Payload) {
+		p.Payload = slices.Clone(p.Payload)
+	}
+	to := s.worker(&p.Src, &p.Dst)
+	if !s.sample.has(&p) {
+		s.add(src, to, f, &p, leftOut)
+		return
+	}
+	if q := &p.Quoted; q.Protocol != 0 {
 		if other := s.worker(&q.Src, &q.Dst); other != to {
-			s.addReady(src, other, f, quoteFrame, &r)
+			s.add(src, other, f, &p, quoting)
 		}
 	}
-	s.addReady(src, to, f, readyFrame, &r)
+	s.add(src, to, f, &p, fate(decode.OK))
 }
 
-func (s *spread) addReady(src capture.Source, to int, f *capture.Frame, kind frameKind, r *readyPacket) {
-	p := s.filled[to]
-	p.ready = append(p.ready, *r)
-	s.add(src, to, f, kind)
-}
-
-// add puts f into the parcel of a worker, which holds its bytes from now on.
-func (s *spread) add(src capture.Source, to int, f *capture.Frame, kind frameKind) {
+// add puts f and its packet into the parcel of a worker, which holds the bytes
+// from now on.
+func (s *spread) add(src capture.Source, to int, f *capture.Frame, packet *decode.Packet, what fate) {
 	p := s.filled[to]
 	if n := len(p.chunks); n == 0 || p.chunks[n-1] != s.chunk {
 		s.chunk.Hold()
 		p.chunks = append(p.chunks, s.chunk)
 	}
 	p.frames = append(p.frames, *f)
+	p.packets = append(p.packets, *packet)
+	p.fates = append(p.fates, what)
 	p.clocks = append(p.clocks, s.clock.Now())
-	p.kinds = append(p.kinds, kind)
 	if len(p.frames) == parcelFrames {
 		s.send(to, src)
 	}
+}
+
+// ready takes the packets of p, in runs between which nothing else is to be done.
+func (w *worker) ready(p *parcel) {
+	begin := 0
+	for i := range p.frames {
+		f := &p.frames[i]
+		second := floorSecond(f.Time)
+		if p.fates[i] == fate(decode.OK) && second == w.second && f.Interface == w.face {
+			w.ledger.Flow(f.Len)
+			continue
+		}
+		w.observe(p.packets[begin:i], p.clocks[begin:i])
+		begin = i
+		w.face = f.Interface
+		if second != w.second {
+			w.at(second)
+		}
+		switch what := p.fates[i]; what {
+		case fate(decode.OK):
+			w.ledger.Flow(f.Len)
+			continue
+		case quoting:
+			w.table.Follow(p.clocks[i])
+			w.table.Quote(&p.packets[i])
+		case leftOut:
+			w.ledger.Lost(flow.LossSampled, 1, uint64(f.Len))
+		default:
+			w.ledger.Lost(decode.Verdict(what).String(), 1, uint64(f.Len))
+		}
+		begin = i + 1
+	}
+	w.observe(p.packets[begin:], p.clocks[begin:])
 }
 
 // handOver gives each worker what there is for it, be it only the time.

@@ -41,14 +41,13 @@ type worker struct {
 	clock    meter.Clock // of the packets of files, unless the reader of several workers has it
 	sample   sampler
 	frames   []capture.Frame          // the block being read
-	packets  [lookahead]decode.Packet // the first run of them wait for the flow table
+	packets  [lookahead]decode.Packet // of the block, that wait for the flow table
 	clocks   [lookahead]int64         // traffic time at each
-	run      int
-	face     uint32        // where they were captured
-	names    []string      // of the interfaces
-	second   int64         // of traffic time, that the ledger is at
-	flows    meter.Stats   // already in the ledger
-	captured capture.Stats // already in the ledger
+	face     uint32                   // where the packets in hand were captured
+	names    []string                 // of the interfaces
+	second   int64                    // of traffic time, that the ledger is at
+	flows    meter.Stats              // already in the ledger
+	captured capture.Stats            // already in the ledger
 	lastCut  time.Time
 }
 
@@ -116,7 +115,7 @@ func (w *worker) loop(ctx context.Context, src capture.Source) error {
 		switch {
 		case err == nil:
 			w.names = src.Interfaces()
-			w.block(w.frames[:n], nil)
+			w.block(w.frames[:n])
 		case errors.Is(err, capture.ErrTimeout):
 		case errors.Is(err, io.EOF):
 			return nil
@@ -138,70 +137,54 @@ func (w *worker) loop(ctx context.Context, src capture.Source) error {
 	}
 }
 
-// block takes frames in the order of capture; from is the parcel that they came
-// in, nil with one worker. Runs of packets are decoded before the first of them
-// meets the flow table.
-func (w *worker) block(frames []capture.Frame, from *parcel) {
-	clock, kind, ready := int64(0), rawFrame, 0
+// block takes frames in the order of capture. Runs of packets are decoded before
+// the first of them meets the flow table.
+func (w *worker) block(frames []capture.Frame) {
+	run, clock := 0, int64(0)
+	flush := func() {
+		n := run
+		run = 0
+		w.observe(w.packets[:n], w.clocks[:n])
+	}
 	for i := range frames {
 		f := &frames[i]
-		switch {
-		case from != nil:
-			clock, kind = from.clocks[i], from.kinds[i]
-		case w.sample.skip():
-			kind = leftFrame
-		default:
-			kind = rawFrame
-		}
-		if from == nil && !w.live {
+		if !w.live {
 			if w.clock.Tick(f.Time) { // it is of all flows, whatever becomes of this frame
-				w.observe()
+				flush()
 				w.table.Follow(w.clock.Now())
 			}
 			clock = w.clock.Now()
 		}
 		if s := floorSecond(f.Time); s != w.second {
-			w.observe()
+			flush()
 			w.at(s)
 		}
-		if f.Interface != w.face || w.run == lookahead {
-			w.observe()
+		if f.Interface != w.face || run == lookahead {
+			flush()
 			w.face = f.Interface
 		}
-		p, verdict := &w.packets[w.run], decode.OK
-		switch kind {
-		case leftFrame:
-			w.lose(f, flow.LossSampled)
-			continue
-		case rawFrame:
-			verdict = w.dec.Decode(f, p)
-		case readyFrame:
-			*p, verdict = from.ready[ready].packet, from.ready[ready].verdict
-			ready++
-		case quoteFrame:
-			w.observe()
-			w.table.Follow(clock)
-			w.table.Quote(&from.ready[ready].packet)
-			ready++
+		if w.sample.skip() {
+			w.ledger.Lost(flow.LossSampled, 1, uint64(f.Len))
 			continue
 		}
-		if verdict != decode.OK {
-			w.lose(f, verdict.String())
+		p := &w.packets[run]
+		if verdict := w.dec.Decode(f, p); verdict != decode.OK {
+			w.ledger.Lost(verdict.String(), 1, uint64(f.Len))
 			continue
 		}
 		if !w.sample.has(p) {
-			w.lose(f, flow.LossSampled)
+			w.ledger.Lost(flow.LossSampled, 1, uint64(f.Len))
 			continue
 		}
 		w.ledger.Flow(f.Len)
-		w.clocks[w.run] = clock
-		w.run++
-		if !within(f.Data, p.Payload) || p.Reassembled != nil { // they are the decoder's own, until the next Decode
-			w.observe()
+		w.clocks[run] = clock
+		run++
+		if p.Reassembled != nil || !within(f.Data, p.Payload) { // they are the decoder's own, until the next Decode
+			flush()
 		}
 	}
-	w.observe()
-	if from == nil && !w.live && len(frames) > 0 {
+	flush()
+	if !w.live && len(frames) > 0 {
 		w.table.Follow(clock)
 	}
 }
@@ -212,24 +195,17 @@ func within(data, part []byte) bool {
 	return len(part) == 0 || at >= from && at < from+uintptr(len(data))
 }
 
-// lose accounts for a frame that goes into no flow.
-func (w *worker) lose(f *capture.Frame, reason string) {
-	w.ledger.Lost(reason, 1, uint64(f.Len))
-}
-
-// observe gives the run of packets to the flow table.
-func (w *worker) observe() {
-	if w.run == 0 {
+// observe gives a run of packets of one interface to the flow table.
+func (w *worker) observe(run []decode.Packet, clocks []int64) {
+	if len(run) == 0 {
 		return
 	}
 	name := ""
 	if int(w.face) < len(w.names) {
 		name = w.names[w.face]
 	}
-	run := w.packets[:w.run]
-	w.run = 0
 	if !w.live {
-		w.table.FollowAll(w.clocks[:len(run)])
+		w.table.FollowAll(clocks)
 	}
 	w.table.ObserveAll(run, name)
 }
