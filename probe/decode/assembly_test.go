@@ -67,7 +67,6 @@ func TestReassembly(t *testing.T) {
 		{"udp", protoUDP, false, udp},
 		{"udp in six", protoUDP, true, udp},
 		{"udp behind destination options in six", 60, true, cat([]byte{protoUDP, 0, 1, 4, 0, 0, 0, 0}, udp)},
-		{"udp behind an authentication header", 51, false, cat([]byte{protoUDP, 1}, make([]byte, 10), udp)},
 		{"udp of no length", protoUDP, false, cat(udp[:4], be16(0), udp[6:])},
 		{"tcp", protoTCP, false, tcp},
 		{"icmp", protoICMP, false, icmp},

@@ -116,7 +116,9 @@ func TestDecode(t *testing.T) {
 		{"esp", 1, ether(0x0800, ip4(protoESP, []byte("sealed"))), 0, 0, want{src: "10.0.0.1", proto: protoESP, ipLen: 26, payload: 6, captured: "sealed"}},
 
 		{"hop by hop, destination", 1, ether(0x86dd, ip6(0, hop(60, hop(protoUDP, udp)))), 0, 0, with(func(w *want) { w.src, w.ipLen = "fd00::1", 69 })},
-		{"authentication header", 1, ether(0x0800, ip4(51, cat([]byte{protoUDP, 4}, make([]byte, 22), udp))), 0, 0, with(func(w *want) { w.ipLen = 57 })},
+		{"authentication header", 1, ether(0x0800, ip4(51, cat([]byte{protoUDP, 4}, []byte("seal")))), 0, 0, want{src: "10.0.0.1", proto: 51, ipLen: 26, payload: 6, captured: "\x11\x04seal"}},
+		{"authentication header in six", 1, ether(0x86dd, ip6(0, hop(51, cat([]byte{protoUDP, 4}, []byte("seal"))))), 0, 0, want{src: "fd00::1", proto: 51, ipLen: 54, payload: 6, captured: "\x11\x04seal"}},
+		{"authentication header, tunnel mode", 1, ether(0x0800, ip4(51, cat([]byte{4, 4}, make([]byte, 22), udp4))), 0, 0, with(func(w *want) { w.tunnel = flow.TunnelIPIP })},
 		{"extension beyond the packet", 1, ether(0x86dd, ip6(0, []byte{protoUDP, 9, 0, 0, 0, 0, 0, 0})), 0, 0, want{v: Malformed}},
 		{"extensions without end", 1, ether(0x86dd, ip6(0, bytes.Repeat(hop(0, nil), 20))), 0, 0, want{v: Malformed}},
 		{"no next header", 1, ether(0x86dd, ip6(59, nil)), 0, 0, want{src: "fd00::1", proto: 59, ipLen: 40}},
@@ -263,9 +265,20 @@ func FuzzDecode(f *testing.F) {
 		f.Add(uint16(1), uint32(len(b)), b)
 		f.Add(uint16(101), uint32(len(b)-14), b[14:])
 	}
-	for _, link := range []uint16{0, 9, 51, 104, 108, 113, 239, 276} {
+	for _, link := range []uint16{0, 9, 51, 104, 108, 113, 119, 166, 192, 239, 276} {
 		f.Add(link, uint32(60), ip4(protoUDP, udp))
 	}
+	data := snap(0x0800, ip4(protoUDP, udp))
+	f.Add(uint16(105), uint32(80), wlan(0x0308, 0, address(4), data))
+	f.Add(uint16(127), uint32(80), cat([]byte{0, 0}, le16(18), le32(3), make([]byte, 8), []byte{0x10, 0}, wlan(0x0188, 0, le16(0x80), address(8), address(9), be16(41), data)))
+	f.Add(uint16(192), uint32(80), cat([]byte{0, 0}, le16(32), le32(105), le16(2), le16(20), make([]byte, 20), wlan(0x0108, 0, data)))
+	for _, port := range []uint16{1701, 3544, 4341, 4754, 4790, 5072, 6081, 6635, 8472} {
+		f.Add(uint16(1), uint32(120), ether(0x0800, ip4(protoUDP, udpDatagram(port, port, ip4(protoUDP, udp)))))
+	}
+	for _, et := range []uint16{0x0806, 0x22f3, 0x8847, 0x88e5, 0x88e7, 0x8903, 0x8909, 0x8926, 0x892f, 0x893f, 0x894f} {
+		f.Add(uint16(1), uint32(120), ether(et, cat(make([]byte, 6), ether(0x0800, ip4(protoUDP, udp)))))
+	}
+	f.Add(uint16(1), uint32(120), ether(0x86dd, ip6(protoICMPv6, cat([]byte{1, 0, 0, 0, 0, 0, 0, 0}, ip6(0, cat([]byte{44, 0, 1, 4, 0, 0, 0, 0}, make([]byte, 8)))))))
 	f.Fuzz(func(t *testing.T, link uint16, length uint32, b []byte) {
 		d := New(Config{Fragments: 8})
 		var p Packet

@@ -124,9 +124,9 @@ func (d *Decoder) ipv6(l *layer, p *Packet) Verdict {
 	return d.extensions(l, p)
 }
 
-// extensions walks IPv6 extension headers up to the transport header; an
-// authentication header (RFC 4302) may stand in IPv4 too. p.Protocol names the
-// header that l begins with.
+// extensions walks IPv6 extension headers up to the transport header; for an
+// authentication header see authenticated. p.Protocol names the header that l
+// begins with.
 func (d *Decoder) extensions(l *layer, p *Packet) Verdict {
 	for range maxExtensions {
 		var n int
@@ -143,11 +143,6 @@ func (d *Decoder) extensions(l *layer, p *Packet) Verdict {
 				return short(2, l.wire)
 			}
 			n = 8 + int(l.b[1])*8
-		case protoAH:
-			if len(l.b) < 2 {
-				return short(2, l.wire)
-			}
-			n = 8 + int(l.b[1])*4
 		case protoFragment:
 			if len(l.b) < 8 {
 				return short(8, l.wire)

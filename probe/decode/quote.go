@@ -106,11 +106,6 @@ func upperOf(next uint8, b []byte) (proto uint8, offset uint16, rest []byte) {
 				return 0, 0, nil
 			}
 			n += int(b[1]) * 8
-		case protoAH:
-			if len(b) < 2 {
-				return 0, 0, nil
-			}
-			n += int(b[1]) * 4
 		case protoFragment:
 			if len(b) < 8 {
 				return 0, 0, nil

@@ -27,10 +27,26 @@ func (d *Decoder) upper(l *layer, p *Packet) Verdict {
 		}
 		return withPorts(n, l, p)
 	case protoAH:
-		return d.extensions(l, p)
+		return d.authenticated(l, p)
 	}
 	if opensTunnel(p.Protocol) && !d.outerOnly {
 		return d.tunnel(l, p)
+	}
+	body(l, p, 0)
+	return OK
+}
+
+// authenticated reads an authentication header (RFC 4302). Like ESP it makes a
+// flow of its own protocol, without ports, so that IPsec is seen as such; in
+// tunnel mode the packet inside is taken, as of every tunnel in the clear.
+func (d *Decoder) authenticated(l *layer, p *Packet) Verdict {
+	if len(l.b) >= 2 && !d.outerOnly {
+		next, n := l.b[0], 8+int(l.b[1])*4
+		if (next == protoIPv4 || next == protoIPv6) && len(l.b) >= n && !p.Fragment {
+			p.Protocol = next
+			l.skip(n)
+			return d.tunnel(l, p)
+		}
 	}
 	body(l, p, 0)
 	return OK
