@@ -160,30 +160,20 @@ func (f *Filter) content(s string) string {
 
 func (f *Filter) hidesObjects() bool { return hides(f.cfg.Names) || hides(f.cfg.Users) }
 
-// request keeps the first word, when it is one that protocols have, and replaces the others: addresses by addresses, numbers not at all, but
-// for the telephone numbers of SIP.
+// request keeps the first word, when it is one that protocols have, and replaces the others one by one.
 func (f *Filter) request(s, app string) string {
 	if !f.hidesObjects() {
 		return f.text(s)
 	}
 	verb, rest, _ := strings.Cut(s, " ")
-	if !isVerb(verb) {
+	if p, ok := f.knownWord(verb); ok {
+		verb = p
+	} else if !isVerb(verb) && !plainWord(verb, app) {
 		return f.content(s)
 	}
-	if p, ok := f.word(verb); ok {
-		verb = p
-	}
 	b := []byte(verb)
-	for word := range strings.FieldsSeq(rest) {
-		p := word
-		if q, ok := f.word(word); ok {
-			p = q
-		} else if a, err := netip.ParseAddr(word); err == nil {
-			p = f.address(flow.AddrFrom(a)).String()
-		} else if !decimal(word) || len(word) > 5 || app == "sip" {
-			p = f.content(word)
-		}
-		if p != "" {
+	for w := range strings.FieldsSeq(rest) {
+		if p := f.object(w, app); p != "" {
 			b = append(append(b, ' '), p...)
 		}
 	}

@@ -74,19 +74,24 @@ func inWord(c byte) bool {
 	return alphanumeric(rune(c)) || c == '.' || c == '-' || c == '_' || c == '@' || c == '\\' || c == '$' || c == '*' || c >= 0x80
 }
 
-// word returns the pseudonym of a word that is a name; ok is false when nothing says that it is one.
-func (f *Filter) word(w string) (p string, ok bool) {
+// knownWord returns the pseudonym of a name that stands elsewhere in the record.
+func (f *Filter) knownWord(w string) (p string, ok bool) {
 	for _, k := range f.known {
 		if len(k.text) == len(w) && strings.EqualFold(k.text, w) {
 			return f.whole(w, k.kind), true
 		}
 	}
+	return "", false
+}
+
+// word returns the pseudonym of a word that is a name; ok is false when nothing says that it is one.
+func (f *Filter) word(w string) (p string, ok bool) {
+	if p, ok := f.knownWord(w); ok {
+		return p, true
+	}
 	switch {
 	case strings.ContainsAny(w, `@\`) && len(w) > 2:
-		if hides(f.cfg.Users) {
-			return f.whole(w, kindUser), true
-		}
-		return f.whole(w, kindName), true
+		return f.person(w), true
 	case hides(f.cfg.Names) && isName(w) && !isReverse(w):
 		return f.whole(w, kindName), true
 	}

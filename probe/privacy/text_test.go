@@ -169,6 +169,50 @@ func TestNamesAndUsers(t *testing.T) {
 	}
 }
 
+// Objects of requests: what can be told gets the pseudonym of its own column.
+func TestObjects(t *testing.T) {
+	f := within(t, Config{Names: Hash, Users: Hash})
+	n, u, p := f.Name("dc1.example.org"), f.User("alice"), f.Address(netip.MustParseAddr("10.1.2.3")).String()
+	x := func(s string) string { return f.hash(s, kindContent) }
+	for _, c := range []struct{ app, in, want string }{
+		{"kerberos", "TGS-REP ldap/dc1.example.org rc4-hmac", "TGS-REP ldap/" + n + " rc4-hmac"},
+		{"kerberos", "AS-REQ krbtgt/EXAMPLE.ORG", "AS-REQ krbtgt/" + f.Name("example.org")},
+		{"kerberos", "AS-REQ alice/admin", "AS-REQ " + x("alice/admin")},
+		{"smb", `TREE_CONNECT \\10.1.2.3\IPC$`, `TREE_CONNECT \\` + p + `\IPC$`},
+		{"smb", `TREE_CONNECT \\dc1.example.org\Payroll`, `TREE_CONNECT \\` + n + `\` + x("Payroll")},
+		{"smb", "CREATE svcctl", "CREATE svcctl"},
+		{"smb", "CREATE payroll.xls", "CREATE " + f.Name("payroll.xls")},
+		{"stun", "Binding 10.1.2.3:5000", "Binding " + p + ":5000"},
+		{"rtp", "payload PCMA", "payload PCMA"},
+		{"ntp", "SERVER stratum 2", "SERVER stratum 2"},
+		{"ldap", "success", "success"},
+		{"sip", "INVITE sip:alice@dc1.example.org;user=phone", "INVITE sip:" + u + "@" + n},
+		{"sip", "REGISTER sip:10.1.2.3:5060", "REGISTER sip:" + p + ":5060"},
+		{"sip", "INVITE 4021", "INVITE " + x("4021")},
+		{"smtp", "MAIL FROM:<alice@example.org>", "MAIL FROM:<" + f.User("alice@example.org") + ">"},
+		{"smtp", "MAIL FROM:<>", "MAIL FROM:<>"},
+		{"smtp", "RCPT TO: <alice@example.org>", "RCPT TO: <" + f.User("alice@example.org") + ">"},
+		{"mysql", "QUERY select * from salaries limit 1", "QUERY select * from " + x("salaries") + " limit 1"},
+		{"snmp", "GetNextRequest 1.3.6.1.2.1.1.6.0", "GetNextRequest " + x("1.3.6.1.2.1.1.6.0")},
+		{"redis", "$", "$"},
+		{"smtp", "EHLO dc1.example.org", "EHLO " + n},
+		{"modbus", "READ_HOLDING_REGISTERS 1", "READ_HOLDING_REGISTERS 1"},
+		{"", "bob", x("bob")},
+	} {
+		f.learn(&flow.Record{User: "alice"})
+		if got := f.request(c.in, c.app); got != c.want {
+			t.Errorf("%s (-got +want)\n-%s\n+%s", c.in, got, c.want)
+		}
+	}
+	d := testFilter(t, sampleKey, Config{Names: Drop, Users: Drop})
+	for in, want := range map[string]string{"INVITE sip:alice@example.org": "INVITE sip:", "AS-REQ krbtgt/EXAMPLE": "AS-REQ krbtgt", "USER alice": "USER",
+		`TREE_CONNECT \\dc1\Payroll`: `TREE_CONNECT \\\`, "bob": ""} {
+		if got := d.request(in, ""); got != want {
+			t.Errorf("dropped: %q became %q, want %q", in, got, want)
+		}
+	}
+}
+
 func TestNumericHosts(t *testing.T) {
 	f := within(t, Config{})
 	p := f.Address(netip.MustParseAddr("10.0.0.1")).String()
