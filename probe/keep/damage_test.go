@@ -25,7 +25,11 @@ func blocksOf(t testing.TB, path string) (list []entry) {
 		t.Fatal(path)
 	}
 	s := segment{id: id}
-	dir, err := s.directory(f)
+	st, err := f.Stat()
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir, err := s.directory(f, st.Size())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -231,12 +235,12 @@ func FuzzRead(f *testing.F) {
 	f.Add(b.buf)
 	f.Add(whole[headerBytes:])
 	f.Add((&segment{id: 1}).trailer(nil))
+	u, err := newUnpacker(nil)
+	if err != nil {
+		f.Fatal(err)
+	}
+	defer u.close()
 	f.Fuzz(func(t *testing.T, in []byte) {
-		u, err := newUnpacker(nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer u.close()
 		if _, err := readMeta(in); err != nil && !errors.Is(err, errDamaged) {
 			t.Fatal(err)
 		}
@@ -279,23 +283,16 @@ func FuzzRead(f *testing.F) {
 		if b, err := u.unpack(&h, in); err == nil {
 			walk(b, 1)
 		}
-		path := filepath.Join(t.TempDir(), segmentName(1))
-		if err := os.WriteFile(path, in, 0o600); err != nil {
-			t.Fatal(err)
-		}
-		file, err := os.Open(path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer file.Close()
-		s, err := scan(file, 1)
+		s, err := scan(bytes.NewReader(in), int64(len(in)), 1)
 		if err != nil {
 			t.Fatal(err)
 		}
 		if s.end > int64(len(in)) || s.blocks > 0 && !bytes.Contains(in, head[:4]) {
 			t.Fatalf("%+v", s)
 		}
-		(&segment{id: 1}).directory(file)
+		if _, err := (&segment{id: 1}).directory(bytes.NewReader(in), int64(len(in))); err != nil {
+			t.Fatal(err)
+		}
 	})
 }
 

@@ -149,7 +149,11 @@ func (f *finder) candidates(i int, take func(candidate)) error {
 		if file == nil {
 			return err
 		}
-		if dir, err = s.directory(file); err != nil && !errors.Is(err, errDamaged) {
+		st, err := file.Stat()
+		if err != nil {
+			return err
+		}
+		if dir, err = s.directory(file, st.Size()); err != nil && !errors.Is(err, errDamaged) {
 			return err
 		}
 	}

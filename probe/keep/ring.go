@@ -176,11 +176,15 @@ func (r *Ring) recoverSegment(id uint64, path string) (*segment, error) {
 		return nil, err
 	}
 	defer f.Close()
+	st, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
 	s := &segment{id: id, path: path}
-	if _, _, _, err := s.summary(f); err == nil {
+	if _, _, _, err := s.summary(f, st.Size()); err == nil {
 		return s, nil
 	}
-	found, err := scan(f, id)
+	found, err := scan(f, st.Size(), id)
 	if err != nil {
 		return nil, err
 	}

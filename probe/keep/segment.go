@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io"
-	"os"
 )
 
 // segment is one file of blocks. The fields are guarded by Ring.mu.
@@ -118,33 +117,29 @@ func (s *segment) readTrailer(b []byte, size int64) (off, length int64, sum uint
 	return off, length, sum, nil
 }
 
-// summary reads the trailer of a segment's file.
-func (s *segment) summary(f *os.File) (off, length int64, sum uint32, err error) {
-	st, err := f.Stat()
-	if err != nil {
-		return 0, 0, 0, err
-	}
-	if st.Size() < trailerBytes {
+// summary reads the trailer of a segment of size octets.
+func (s *segment) summary(f io.ReaderAt, size int64) (off, length int64, sum uint32, err error) {
+	if size < trailerBytes {
 		return 0, 0, 0, damaged("a segment without a trailer")
 	}
 	b := make([]byte, trailerBytes)
-	if _, err := f.ReadAt(b, st.Size()-trailerBytes); err != nil {
+	if _, err := f.ReadAt(b, size-trailerBytes); err != nil {
 		return 0, 0, 0, err
 	}
-	return s.readTrailer(b, st.Size())
+	return s.readTrailer(b, size)
 }
 
 // directory reads the directory of a complete segment; when that is damaged it is
 // made again from the blocks.
-func (s *segment) directory(f *os.File) ([]byte, error) {
-	off, length, sum, err := s.summary(f)
+func (s *segment) directory(f io.ReaderAt, size int64) ([]byte, error) {
+	off, length, sum, err := s.summary(f, size)
 	if err == nil {
 		dir := make([]byte, length)
 		if _, err = f.ReadAt(dir, off); err == nil && crc32.Checksum(dir, castagnoli) == sum {
 			return dir, nil
 		}
 	}
-	found, err := scan(f, s.id)
+	found, err := scan(f, size, s.id)
 	return found.dir, err
 }
 
@@ -167,16 +162,12 @@ func (h *header) id() blockID { return blockID{h.run, h.number, h.worker} }
 // scan finds the blocks of a segment one after the other by their headers, and
 // checks them. A header that is damaged is passed over: the next that is found
 // counts. The error is one of reading the file.
-func scan(f *os.File, id uint64) (scanned, error) {
-	st, err := f.Stat()
-	if err != nil {
-		return scanned{}, err
-	}
-	s := scanned{segment: segment{id: id, path: f.Name()}}
+func scan(f io.ReaderAt, size int64, id uint64) (scanned, error) {
+	s := scanned{segment: segment{id: id}}
 	seen := make(map[blockID]bool)
 	head := make([]byte, headerBytes)
 	var buf []byte
-	for off := int64(0); off < st.Size(); {
+	for off := int64(0); off < size; {
 		if n, err := f.ReadAt(head, off); err != nil && err != io.EOF {
 			return s, err
 		} else if n < headerBytes {
@@ -184,7 +175,7 @@ func scan(f *os.File, id uint64) (scanned, error) {
 		}
 		h, err := readHeader(head)
 		if err != nil || h.segment != id {
-			next, err := resync(f, off+1, st.Size())
+			next, err := resync(f, off+1, size)
 			if err != nil {
 				return s, err
 			}
@@ -201,7 +192,7 @@ func scan(f *os.File, id uint64) (scanned, error) {
 		if seen[h.id()] { // this is the copy in the directory of a complete segment
 			break
 		}
-		if off+h.size() > st.Size() {
+		if off+h.size() > size {
 			break
 		}
 		seen[h.id()] = true
@@ -212,7 +203,7 @@ func scan(f *os.File, id uint64) (scanned, error) {
 		if check(buf[:h.meta], h.metaCRC) != nil || check(buf[h.meta:], h.bodyCRC) != nil {
 			s.corrupted++
 			off++ // the lengths are right, but a block may have been overwritten by another
-			if next, err := resync(f, off, st.Size()); err != nil {
+			if next, err := resync(f, off, size); err != nil {
 				return s, err
 			} else if next >= 0 {
 				off = next
@@ -226,18 +217,18 @@ func scan(f *os.File, id uint64) (scanned, error) {
 		off += h.size()
 		s.end = off
 	}
-	s.torn = st.Size() - s.end
-	s.size = st.Size()
+	s.torn = size - s.end
+	s.segment.size = size
 	return s, nil
 }
 
 func isTrailer(b []byte) bool { return binary.LittleEndian.Uint32(b) == trailerMagic }
 
 // resync returns the offset of the next header from off on, or -1.
-func resync(f *os.File, off, size int64) (int64, error) {
+func resync(f io.ReaderAt, off, size int64) (int64, error) {
 	var magic [4]byte
 	binary.LittleEndian.PutUint32(magic[:], blockMagic)
-	buf := make([]byte, 1<<18)
+	buf := make([]byte, min(1<<18, size-off))
 	for off < size {
 		n, err := f.ReadAt(buf, off)
 		if err != nil && !errors.Is(err, io.EOF) {
@@ -258,7 +249,7 @@ func resync(f *os.File, off, size int64) (int64, error) {
 			}
 			at++
 		}
-		if n < len(buf) {
+		if off+int64(n) >= size || n <= headerBytes {
 			return -1, nil
 		}
 		off += int64(n - headerBytes) // a header may lie across
