@@ -87,12 +87,16 @@ func TestReassembly(t *testing.T) {
 						j = i
 					}
 					feed(t, d, &p, int64(n), pieces[j].frame(uint16(n), c.proto, c.six, c.whole))
-					if done := i == len(pieces)-1; p.FragmentPending == done || (p.Reassembled != nil) != done {
+					if done := i == len(pieces)-1; (p.Whole(new(Packet)) == nil) == done || p.FragmentPending == done || (p.Reassembled != nil) != done {
 						t.Fatalf("round %d, piece %d: %+v", n, i, p)
 					}
 				}
 				if !bytes.Equal(p.Reassembled, content) {
 					t.Fatalf("round %d: %d octets, not those that were sent", n, len(p.Reassembled))
+				}
+				var room Packet
+				if q := p.Whole(&room); q == nil || !bytes.Equal(q.Payload, content) || q.PayloadLen != 5000 || q.Fragment || q.Bare || q.SrcPort != p.SrcPort {
+					t.Fatalf("round %d: %+v", n, q)
 				}
 				if c.proto == protoTCP && p.Seq != 3000 {
 					t.Errorf("sequence number %d", p.Seq)

@@ -1,8 +1,16 @@
 // Package decode turns one captured frame into a Packet: link layer, VLAN tags,
 // tunnels, IP with its options, extension headers and fragments, and the
 // transport header. A capture.Frame comes in, a reused Packet goes out; its
-// Payload points into the frame and is valid until the next call. Nothing is
-// allocated per packet. One Decoder belongs to one goroutine.
+// Payload points into the frame, or into a buffer of the Decoder where fragments
+// have made it whole, and is valid until the next call. Nothing is allocated
+// per packet. One Decoder belongs to one goroutine.
+//
+// Nearly all frames take the fast path (fast.go). For the others, one file per
+// layer: link.go, wifi.go, ppp.go, mpls.go, arp.go, ip.go, fragment.go with
+// assembly.go, transport.go, quote.go, tunnel.go (over IP) and tunnel_udp.go.
+// A tunnel is opened when what is inside can be read; if not, the packet is
+// that of the tunnel's ends. Checksums are not looked at: a mirror sees packets
+// before the card has filled them in.
 package decode
 
 import (
@@ -106,6 +114,22 @@ type Quoted struct {
 	SrcPort, DstPort uint16 // 0 where the quote does not have them; ICMP: type and code
 	Protocol         uint8
 	ICMPID           uint16 // as of Packet
+}
+
+// Whole returns what an inspector of contents should read: p, or, if p completes
+// a datagram, that datagram as one packet, for which room is overwritten. nil
+// means nothing: p waits for the rest of its datagram.
+func (p *Packet) Whole(room *Packet) *Packet {
+	if p.FragmentPending {
+		return nil
+	}
+	if p.Reassembled == nil {
+		return p
+	}
+	*room = *p
+	room.Payload, room.PayloadLen = p.Reassembled, uint32(len(p.Reassembled))
+	room.Fragment, room.Bare = false, false
+	return room
 }
 
 // reset empties p for frame f. Field by field: the compiler would make a
