@@ -54,131 +54,6 @@ func setFanout(fd int, p *ebpf.Program) error {
 	return nil
 }
 
-// Registers and stack of the program. R0 to R5 are lost at each call.
-const (
-	rFrame = asm.R6 // the frame: struct __sk_buff
-	rPos   = asm.R7 // where the next header begins, as bpf_skb_load_bytes counts
-	rNext  = asm.R8 // what it is, as in layersHash
-	rStep  = asm.R9 // headers looked at
-	hashAt = -8     // of the innermost addresses so far
-	buf    = -48    // the header being looked at, 40 octets
-)
-
-// Offsets in struct __sk_buff and values of its fields (linux/bpf.h,
-// linux/if_packet.h).
-const (
-	skbPktType     = 4
-	packetOutgoing = 4
-	startMAC       = 0 // BPF_HDR_START_MAC
-)
-
-// assembler collects instructions. Labels name the next one that is added.
-type assembler struct {
-	code  asm.Instructions
-	label string
-	fresh int
-}
-
-func (a *assembler) add(list ...asm.Instruction) {
-	for _, i := range list {
-		if a.label != "" {
-			i, a.label = i.WithSymbol(a.label), ""
-		}
-		a.code = append(a.code, i)
-	}
-}
-
-func (a *assembler) at(label string) {
-	if a.label != "" { // two names for one place
-		a.add(asm.Mov.Reg(asm.R0, asm.R10))
-	}
-	a.label = label
-}
-
-// load brings n octets at pos + off into the buffer, or goes to "done".
-func (a *assembler) load(off, n int32) {
-	a.add(asm.Mov.Reg(asm.R1, rFrame), asm.Mov.Reg(asm.R2, rPos))
-	if off != 0 {
-		a.add(asm.Add.Imm(asm.R2, off))
-	}
-	a.add(asm.Mov.Reg(asm.R3, asm.R10), asm.Add.Imm(asm.R3, buf), asm.Mov.Imm(asm.R4, n),
-		asm.FnSkbLoadBytes.Call(), asm.JNE.Imm(asm.R0, 0, "done"))
-}
-
-// u8, u16, u32 and u64 read the buffer at off in network order.
-func (a *assembler) u8(r asm.Register, off int16) {
-	a.add(asm.LoadMem(r, asm.R10, buf+off, asm.Byte))
-}
-
-func (a *assembler) u16(r asm.Register, off int16) {
-	a.add(asm.LoadMem(r, asm.R10, buf+off, asm.Half), asm.HostTo(asm.BE, r, asm.Half))
-}
-
-func (a *assembler) u32(r asm.Register, off int16) {
-	a.add(asm.LoadMem(r, asm.R10, buf+off, asm.Word), asm.HostTo(asm.BE, r, asm.Word))
-}
-
-func (a *assembler) u64(r asm.Register, off int16) {
-	a.add(asm.LoadMem(r, asm.R10, buf+off, asm.DWord), asm.HostTo(asm.BE, r, asm.DWord))
-}
-
-// move goes on with the next header after n octets.
-func (a *assembler) move(n int32) {
-	if n != 0 {
-		a.add(asm.Add.Imm(rPos, n))
-	}
-	a.add(asm.Ja.Label("loop"))
-}
-
-// become does so when the next header is known.
-func (a *assembler) become(kind, n int32) {
-	a.add(asm.Mov.Imm(rNext, kind))
-	a.move(n)
-}
-
-// mul multiplies r by a 64-bit constant; R5 is lost.
-func (a *assembler) mul(r asm.Register, k uint64) {
-	a.add(asm.LoadImm(asm.R5, int64(k), asm.DWord), asm.Mul.Reg(r, asm.R5))
-}
-
-func (a *assembler) xorHigh(r asm.Register) {
-	a.add(asm.Mov.Reg(asm.R5, r), asm.RSh.Imm(asm.R5, 32), asm.Xor.Reg(r, asm.R5))
-}
-
-// pair is pairHash of R2 and R3 into the hash.
-func (a *assembler) pair() {
-	for _, r := range []asm.Register{asm.R2, asm.R3} {
-		a.mul(r, mixA)
-		a.xorHigh(r)
-		a.mul(r, mixB)
-	}
-	a.add(asm.Add.Reg(asm.R2, asm.R3))
-	a.xorHigh(asm.R2)
-	a.mul(asm.R2, mixC)
-	a.add(asm.RSh.Imm(asm.R2, 32), asm.StoreMem(asm.R10, hashAt, asm.R2, asm.DWord))
-}
-
-// fold is fold6 of the 16 octets at off into r.
-func (a *assembler) fold(r asm.Register, off int16) {
-	a.u64(r, off)
-	a.add(asm.Mov.Reg(asm.R5, r), asm.LSh.Imm(r, 32), asm.RSh.Imm(asm.R5, 32), asm.Or.Reg(r, asm.R5))
-	a.mul(r, mixC)
-	a.u64(asm.R4, off+8)
-	a.add(asm.Add.Reg(r, asm.R4))
-}
-
-// version goes on with IP of the version in the upper half of r.
-func (a *assembler) version(r asm.Register) {
-	a.add(asm.RSh.Imm(r, 4), asm.Mov.Imm(rNext, etherIPv4), asm.JEq.Imm(r, 4, "loop"),
-		asm.Mov.Imm(rNext, etherIPv6), asm.JEq.Imm(r, 6, "loop"), asm.Ja.Label("done"))
-}
-
-// upper makes the next header of the IP protocol at off.
-func (a *assembler) upper(off int16) {
-	a.u8(rNext, off)
-	a.add(asm.Add.Imm(rNext, nextUpper))
-}
-
 // fanoutProgram is layersHash for the kernel: the same steps, bounds and value
 // for a frame as a ring delivers it. TestFanoutProgram holds both against each
 // other in the kernel.
@@ -224,6 +99,14 @@ func fanoutProgram(link uint16) (asm.Instructions, error) {
 		{"ah", []int32{nextUpper + protoAH}},
 		{"fragment", []int32{nextUpper + protoFragment}},
 		{"fabricpath", []int32{etherFabricPath}},
+		{"under", []int32{nextUnder}},
+		{"tag6", []int32{etherHSR, etherVNTag}},
+		{"tag8", []int32{etherSGT, etherBridgePort}},
+		{"pbb", []int32{etherPBB}},
+		{"nsh", []int32{etherNSH}},
+		{"etherip", []int32{nextUpper + protoEtherIP}},
+		{"ethernet", []int32{nextUpper + protoEthernet}},
+		{"mplsip", []int32{nextUpper + protoMPLS}},
 	} {
 		for _, k := range c.kinds {
 			a.add(asm.JEq.Imm(rNext, k, c.label))
@@ -332,17 +215,65 @@ func (a *assembler) linkLayers() {
 	a.become(etherTEB, 2)
 
 	a.at("mpls")
-	a.load(0, 5)
+	a.load(0, 4)
 	a.u8(asm.R1, 2)
 	a.add(asm.And.Imm(asm.R1, 1), asm.JNE.Imm(asm.R1, 0, "bottom"))
 	a.become(etherMPLS, 4)
 	a.at("bottom")
-	a.add(asm.Add.Imm(rPos, 4))
-	a.u8(asm.R1, 4)
-	a.add(asm.JGT.Imm(asm.R1, 15, "under"))
-	a.become(etherTEB, 4)
+	a.become(nextUnder, 4)
+
 	a.at("under")
+	a.framed(0, "frame within", "no frame within")
+	a.at("frame within")
+	a.load(0, 1)
+	a.u8(asm.R1, 0)
+	a.add(asm.JGT.Imm(asm.R1, 15, "no control word"))
+	a.framed(4, "control word", "no control word")
+	a.at("no control word")
+	a.become(etherTEB, 0)
+	a.at("no frame within")
+	a.load(0, 1)
+	a.u8(asm.R1, 0)
+	a.add(asm.JLT.Imm(asm.R1, 16, "control word"))
 	a.version(asm.R1)
+	a.at("control word")
+	a.become(etherTEB, 4)
+
+	a.at("tag6")
+	a.load(0, 6)
+	a.u16(rNext, 4)
+	a.move(6)
+
+	a.at("tag8")
+	a.load(0, 8)
+	a.u16(rNext, 6)
+	a.move(8)
+
+	a.at("pbb")
+	a.become(etherTEB, 4)
+
+	a.at("nsh")
+	a.load(0, 8)
+	a.u8(asm.R1, 0)
+	a.u8(asm.R2, 1)
+	a.u8(asm.R3, 3)
+	a.add(asm.JGT.Imm(asm.R1, 0x1f, "done"), asm.And.Imm(asm.R2, 0x3f), asm.JLT.Imm(asm.R2, 2, "done"),
+		asm.LSh.Imm(asm.R2, 2), asm.Add.Reg(rPos, asm.R2))
+	a.at("registry")
+	for i, kind := range []int32{etherIPv4, etherIPv6, etherTEB, etherNSH, etherMPLS} {
+		a.add(asm.Mov.Imm(rNext, kind), asm.JEq.Imm(asm.R3, int32(i+1), "loop"))
+	}
+	a.add(asm.Ja.Label("done"))
+
+	a.at("etherip")
+	a.load(0, 2)
+	a.u8(asm.R1, 0)
+	a.add(asm.RSh.Imm(asm.R1, 4), asm.JNE.Imm(asm.R1, 3, "done"))
+	a.become(etherTEB, 2)
+	a.at("ethernet")
+	a.become(etherTEB, 0)
+	a.at("mplsip")
+	a.become(etherMPLS, 0)
 
 	a.at("pppoe")
 	a.load(0, 8)
@@ -366,77 +297,4 @@ func (a *assembler) linkLayers() {
 		a.add(asm.Mov.Imm(rNext, c[1]), asm.JEq.Imm(asm.R1, c[0], "loop"))
 	}
 	a.add(asm.Ja.Label("done"))
-}
-
-// gre goes on with the next header in R3 at "payload", which udp uses too.
-func (a *assembler) gre() {
-	a.at("gre")
-	a.load(0, 4)
-	a.u8(asm.R1, 0)
-	a.u8(asm.R2, 1)
-	a.u16(asm.R3, 2)
-	a.add(asm.Mov.Reg(asm.R4, asm.R1), asm.And.Imm(asm.R4, 0x40), asm.JNE.Imm(asm.R4, 0, "done"),
-		asm.Mov.Reg(asm.R4, asm.R2), asm.And.Imm(asm.R4, 7), asm.JGT.Imm(asm.R4, 1, "done"), asm.Add.Imm(rPos, 4))
-	for _, bit := range []int32{7, 5, 4} {
-		a.add(asm.Mov.Reg(asm.R5, asm.R1), asm.RSh.Imm(asm.R5, bit), asm.And.Imm(asm.R5, 1), asm.LSh.Imm(asm.R5, 2), asm.Add.Reg(rPos, asm.R5))
-	}
-	a.add(asm.JEq.Imm(asm.R4, 0, "version0"), asm.RSh.Imm(asm.R2, 7), asm.LSh.Imm(asm.R2, 2), asm.Add.Reg(rPos, asm.R2))
-	a.at("version0")
-	a.add(asm.JEq.Imm(asm.R3, etherERSPAN, "erspan"), asm.JEq.Imm(asm.R3, etherERSPAN3, "erspan3"))
-	a.at("payload")
-	a.add(asm.Mov.Reg(rNext, asm.R3))
-	for _, et := range []int32{etherIPv4, etherTEB, etherIPv6, etherPPP, etherMPLS, etherMPLSUp} {
-		a.add(asm.JEq.Imm(asm.R3, et, "loop"))
-	}
-	a.add(asm.Ja.Label("done"))
-	a.at("erspan")
-	a.add(asm.RSh.Imm(asm.R1, 4), asm.And.Imm(asm.R1, 1), asm.LSh.Imm(asm.R1, 3), asm.Add.Reg(rPos, asm.R1))
-	a.become(etherTEB, 0)
-	a.at("erspan3")
-	a.load(11, 1)
-	a.u8(asm.R1, 0)
-	a.add(asm.And.Imm(asm.R1, 1), asm.LSh.Imm(asm.R1, 3), asm.Add.Reg(rPos, asm.R1))
-	a.become(etherTEB, 12)
-}
-
-func (a *assembler) udp() {
-	a.at("udp")
-	a.load(0, 16)
-	a.u16(asm.R1, 0)
-	a.u16(asm.R2, 2)
-	a.add(asm.JEq.Imm(asm.R2, portVXLAN, "vxlan"), asm.JEq.Imm(asm.R2, portGENEVE, "geneve"),
-		asm.JEq.Imm(asm.R2, portGTPU, "gtpu"), asm.JEq.Imm(asm.R1, portGTPU, "gtpu"), asm.Ja.Label("done"))
-
-	a.at("vxlan")
-	a.u8(asm.R1, 8)
-	a.u8(asm.R2, 15)
-	a.add(asm.JNE.Imm(asm.R1, 8, "done"), asm.JNE.Imm(asm.R2, 0, "done"))
-	a.become(etherTEB, 16)
-
-	a.at("geneve")
-	a.u8(asm.R1, 8)
-	a.u8(asm.R2, 9)
-	a.u16(asm.R3, 10)
-	a.add(asm.JGT.Imm(asm.R1, 0x3f, "done"), asm.JGT.Imm(asm.R2, 0x7f, "done"), asm.LSh.Imm(asm.R1, 2),
-		asm.Add.Imm(rPos, 16), asm.Add.Reg(rPos, asm.R1), asm.Ja.Label("payload"))
-
-	a.at("gtpu")
-	a.u8(asm.R1, 8)
-	a.u8(asm.R2, 9)
-	a.add(asm.Mov.Reg(asm.R3, asm.R1), asm.And.Imm(asm.R3, 0xf0), asm.JNE.Imm(asm.R3, 0x30, "done"), asm.JNE.Imm(asm.R2, 0xff, "done"),
-		asm.Mov.Imm(rNext, nextRaw), asm.Add.Imm(rPos, 16), asm.And.Imm(asm.R1, 7), asm.JEq.Imm(asm.R1, 0, "loop"),
-		asm.And.Imm(asm.R1, 4), asm.Add.Imm(rPos, 4), asm.JEq.Imm(asm.R1, 0, "loop"))
-	a.load(-1, 1)
-	a.u8(asm.R1, 0)
-	a.add(asm.JEq.Imm(asm.R1, 0, "loop"))
-	a.become(nextGTP, 0)
-
-	a.at("gtp")
-	a.load(0, 1)
-	a.u8(asm.R1, 0)
-	a.add(asm.JEq.Imm(asm.R1, 0, "done"), asm.LSh.Imm(asm.R1, 2), asm.Add.Reg(rPos, asm.R1))
-	a.load(-1, 1)
-	a.u8(asm.R1, 0)
-	a.add(asm.JNE.Imm(asm.R1, 0, "loop"))
-	a.become(nextRaw, 0)
 }

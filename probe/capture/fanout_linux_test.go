@@ -50,6 +50,9 @@ func TestFanoutProgram(t *testing.T) {
 		"atomic, 6in6":   packet6(5, 6, 44, be(41, 0, uint16(0), uint32(1), packet6(2, 1, 6, tcp))),
 		"GRE, fragment":  packet6(5, 6, 44, be(47, 0, uint16(1), uint32(1), uint16(0), uint16(0x86dd), packet6(2, 1, 6, tcp))),
 		"mobility, SCTP": packet6(5, 6, 135, be(132, 0, make([]byte, 6), tcp)),
+		"Teredo":         packet6(5, 6, 17, datagram(1, 3544, be(0, 1, 2, 3, make([]byte, 14), make([]byte, 8), packet6(2, 1, 6, tcp)))),
+		"Teredo peers":   packet6(5, 6, 17, datagram(4000, 5000, be(0x60, make([]byte, 3), uint16(20), 6, 64, 0x20, 1, make([]byte, 30), tcp))),
+		"Teredo, back":   packet6(5, 6, 17, datagram(4000, 5000, be(0x60, make([]byte, 3), uint16(20), 6, 64, make([]byte, 16), 0x20, 1, make([]byte, 14), tcp))),
 	} {
 		cases = append(cases, hashCase{"IPv6, " + name, LinkEthernet, func([]byte) []byte { return etherOf(0x86dd, packet) }})
 	}

@@ -14,8 +14,9 @@ const hashLayers = 24
 // fanout group, where an eBPF program computes the same value.
 //
 // It is a symmetric hash of the two addresses of the innermost IP packet, found
-// behind VLAN tags, MPLS, PPPoE, GRE (NVGRE, ERSPAN, transparent Ethernet),
-// VXLAN, GENEVE, GTP-U, IP in IP and 6in4. Ports are left out on purpose: only
+// behind VLAN and other tags, MPLS, PPPoE, GRE (NVGRE, ERSPAN, transparent
+// Ethernet), VXLAN(-GPE), GENEVE, GTP-U, L2TP, Teredo, IP in IP, 6in4 and rarer
+// ones. What package decode opens and this does not is hashed by its ends. Ports are left out on purpose: only
 // the first piece of a fragmented datagram has any, so a flow that fragments
 // some of its packets (DNS answers, Kerberos, IKE) would be cut in two; nor
 // would a host's ICMP errors and a protocol's second connections (FTP, SIP)
@@ -72,6 +73,7 @@ const (
 	nextGTP   = 0x20000 // a GTP-U extension header
 	nextRaw   = 0x20001 // IP of either version
 	nextEnd   = 0x20002 // nothing that is looked into
+	nextUnder = 0x20003 // what lies under the last MPLS label
 )
 
 // EtherTypes (IANA, IEEE 802).
@@ -87,6 +89,15 @@ const (
 	etherPPP        = 0x880b
 	etherPPPoE      = 0x8864
 	etherFabricPath = 0x8903
+	etherSGT        = 0x8909
+	etherVNTag      = 0x8926
+	etherHSR        = 0x892f
+	etherBridgePort = 0x893f
+	etherPBB        = 0x88e7
+	etherNSH        = 0x894f
+	etherARP        = 0x0806
+	etherRARP       = 0x8035
+	etherWCCP       = 0x883e // in GRE only
 	etherERSPAN     = 0x88be
 	etherERSPAN3    = 0x22eb
 	etherMaxLength  = 1500 // smaller values are the length of an 802.3 frame
@@ -104,13 +115,24 @@ const (
 	protoGRE      = 47
 	protoAH       = 51
 	protoDstOpts  = 60
+	protoEtherIP  = 97
 	protoMobility = 135
+	protoMPLS     = 137
 	protoHIP      = 139
 	protoShim6    = 140
+	protoEthernet = 143
 
-	portGTPU   = 2152
-	portVXLAN  = 4789
-	portGENEVE = 6081
+	portL2TP     = 1701
+	portGTPU     = 2152
+	portTeredo   = 3544
+	portLISP     = 4341
+	portGRE      = 4754
+	portVXLAN    = 4789
+	portVXLANGPE = 4790
+	portAYIYA    = 5072
+	portGENEVE   = 6081
+	portMPLS     = 6635
+	portVXLANOld = 8472
 )
 
 // layersHash walks the headers from at on. The eBPF program of fanoutProgram
@@ -155,8 +177,32 @@ func layersHash(next uint32, at int, data []byte) (hash uint32) {
 			next, n = uint32(binary.BigEndian.Uint16(b[12:])), 14
 		case etherFabricPath: // two octets of tag, then a frame
 			next, n = etherTEB, 2
+		case etherHSR, etherVNTag:
+			if len(b) < 6 {
+				return hash
+			}
+			next, n = uint32(binary.BigEndian.Uint16(b[4:])), 6
+		case etherSGT, etherBridgePort:
+			if len(b) < 8 {
+				return hash
+			}
+			next, n = uint32(binary.BigEndian.Uint16(b[6:])), 8
+		case etherPBB: // flags and service, then a frame
+			next, n = etherTEB, 4
+		case etherNSH:
+			if len(b) < 8 || b[0]&0xe0 != 0 || b[1]&0x3f < 2 { // RFC 8300
+				return hash
+			}
+			next, n = nextProtocol(b[3]), int(b[1]&0x3f)*4
 		case etherMPLS, etherMPLSUp:
-			next, n = mplsNext(b)
+			if len(b) < 4 {
+				return hash
+			}
+			if n = 4; b[2]&1 != 0 { // the bottom of the stack (RFC 3032)
+				next = nextUnder
+			}
+		case nextUnder:
+			next, n = underLabels(b)
 		case etherPPPoE:
 			if len(b) < 8 || b[0] != 0x11 || b[1] != 0 {
 				return hash
@@ -192,6 +238,15 @@ func layersHash(next uint32, at int, data []byte) (hash uint32) {
 			next = etherIPv4
 		case nextUpper + protoIPv6:
 			next = etherIPv6
+		case nextUpper + protoEtherIP:
+			if len(b) < 2 || b[0]>>4 != 3 { // RFC 3378
+				return hash
+			}
+			next, n = etherTEB, 2
+		case nextUpper + protoEthernet:
+			next = etherTEB
+		case nextUpper + protoMPLS:
+			next = etherMPLS
 		case nextUpper + protoGRE:
 			next, n = greNext(b)
 		case nextUpper + protoUDP:
@@ -215,102 +270,4 @@ func ipVersion(first byte) uint32 {
 		return etherIPv6
 	}
 	return nextEnd
-}
-
-// mplsNext reads one label (RFC 3032) and tells by the first nibble what is
-// under the last one, as routers do (RFC 4928).
-func mplsNext(b []byte) (next uint32, n int) {
-	switch {
-	case len(b) < 5:
-		return nextEnd, 0
-	case b[2]&1 == 0:
-		return etherMPLS, 4
-	case b[4]>>4 == 0: // a control word, then a frame (RFC 4448)
-		return etherTEB, 8
-	}
-	return ipVersion(b[4]), 4
-}
-
-// pppNext reads a PPP header with or without address and control (RFC 1662),
-// its protocol in one or two octets (RFC 1661 section 6.5).
-func pppNext(b []byte) (next uint32, n int) {
-	if len(b) < 4 {
-		return nextEnd, 0
-	}
-	if b[0] == 0xff && b[1] == 3 {
-		b, n = b[2:], 2
-	}
-	proto := uint32(b[0])
-	if n++; b[0]&1 == 0 {
-		proto = proto<<8 | uint32(b[1])
-		n++
-	}
-	switch proto {
-	case 0x21:
-		return etherIPv4, n
-	case 0x57:
-		return etherIPv6, n
-	case 0x281, 0x283:
-		return etherMPLS, n
-	}
-	return nextEnd, 0
-}
-
-// greNext reads GRE (RFC 2784, RFC 2890, RFC 2637) and the ERSPAN headers.
-func greNext(b []byte) (next uint32, n int) {
-	if len(b) < 4 || b[0]&0x40 != 0 || b[1]&7 > 1 {
-		return nextEnd, 0
-	}
-	n = 4 + int(b[0]>>7)*4 + int(b[0]>>5&1)*4 + int(b[0]>>4&1)*4 // checksum, key, sequence number
-	if b[1]&7 == 1 {
-		n += int(b[1]>>7) * 4 // acknowledgement number
-	}
-	switch et := uint32(binary.BigEndian.Uint16(b[2:])); et {
-	case etherERSPAN:
-		return etherTEB, n + int(b[0]>>4&1)*8 // type II with a sequence number, type I without
-	case etherERSPAN3:
-		if len(b) < n+12 {
-			return nextEnd, 0
-		}
-		return etherTEB, n + 12 + int(b[n+11]&1)*8
-	default:
-		return payloadType(et), n
-	}
-}
-
-// payloadType is the EtherType of what GRE or GENEVE carries, if it is looked
-// into.
-func payloadType(et uint32) uint32 {
-	switch et {
-	case etherIPv4, etherIPv6, etherTEB, etherPPP, etherMPLS, etherMPLSUp:
-		return et
-	}
-	return nextEnd
-}
-
-// udpNext looks for a tunnel behind a UDP header.
-func udpNext(b []byte) (next uint32, n int) {
-	if len(b) < 16 {
-		return nextEnd, 0
-	}
-	src, dst := binary.BigEndian.Uint16(b), binary.BigEndian.Uint16(b[2:])
-	switch {
-	case dst == portVXLAN && b[8] == 8 && b[15] == 0: // RFC 7348 section 5
-		return etherTEB, 16
-	case dst == portGENEVE && b[8]&0xc0 == 0 && b[9]&0x80 == 0: // RFC 8926 section 3.4
-		return payloadType(uint32(binary.BigEndian.Uint16(b[10:]))), 16 + int(b[8])*4
-	case (dst == portGTPU || src == portGTPU && dst != portVXLAN && dst != portGENEVE) && b[8]&0xf0 == 0x30 && b[9] == 0xff: // TS 29.281 section 5.1
-		switch {
-		case b[8]&7 == 0:
-			return nextRaw, 16
-		case b[8]&4 == 0:
-			return nextRaw, 20
-		case len(b) < 20:
-		case b[19] == 0:
-			return nextRaw, 20
-		default:
-			return nextGTP, 20
-		}
-	}
-	return nextEnd, 0
 }

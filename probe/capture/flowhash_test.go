@@ -98,7 +98,7 @@ func tunnels4() []hashCase {
 		{"NVGRE", 1, func(p []byte) []byte { return outer(be(uint16(0x2000), uint16(0x6558), uint32(5), frame(p)), 47) }},
 		{"ERSPAN I", 1, func(p []byte) []byte { return outer(be(uint16(0), uint16(0x88be), frame(p)), 47) }},
 		{"ERSPAN II", 1, func(p []byte) []byte {
-			return outer(be(uint16(0x1000), uint16(0x88be), uint32(1), make([]byte, 8), frame(p)), 47)
+			return outer(be(uint16(0x1000), uint16(0x88be), uint32(1), 0x10, make([]byte, 7), frame(p)), 47)
 		}},
 		{"ERSPAN III", 1, func(p []byte) []byte {
 			return outer(be(uint16(0x1000), uint16(0x22eb), uint32(1), make([]byte, 11), 1, make([]byte, 8), frame(p)), 47)
@@ -114,6 +114,35 @@ func tunnels4() []hashCase {
 		{"GTP-U", 1, func(p []byte) []byte { return udp(2152, be(0x30, 0xff, uint16(len(p)), uint32(7), p)) }},
 		{"GTP-U with extensions", 1, func(p []byte) []byte {
 			return udp(2152, be(0x34, 0xff, uint16(len(p)), uint32(7), uint16(0), 0, 0x85, 1, 0, 0, 0x40, 2, make([]byte, 6), 0, p))
+		}},
+		{"MPLS pseudowire without control word", 1, func(p []byte) []byte { return etherOf(0x8847, be(uint32(17<<12|0x100), frame(p))) }},
+		{"MPLS pseudowire to 40:…", 1, func(p []byte) []byte {
+			f := frame(p)
+			f[0] = 0x46
+			return etherOf(0x8847, be(uint32(17<<12|0x100), f))
+		}},
+		{"HSR", 1, func(p []byte) []byte { return etherOf(0x892f, be(uint16(50), uint16(7), uint16(0x0800), p)) }},
+		{"security group tag", 1, func(p []byte) []byte { return etherOf(0x8909, be(1, 1, uint32(7), uint16(0x0800), p)) }},
+		{"provider backbone", 1, func(p []byte) []byte { return etherOf(0x88e7, be(uint32(99), frame(p))) }},
+		{"NSH", 1, func(p []byte) []byte { return etherOf(0x894f, be(0x0f, 0xc6, 1, 3, make([]byte, 20), frame(p))) }},
+		{"ERSPAN III of IP", 1, func(p []byte) []byte {
+			return outer(be(uint16(0x1000), uint16(0x22eb), uint32(1), make([]byte, 10), 8, 0, p), 47)
+		}},
+		{"WCCP", 1, func(p []byte) []byte { return outer(be(uint16(0), uint16(0x883e), uint32(0), p), 47) }},
+		{"EtherIP", 1, func(p []byte) []byte { return outer(be(0x30, 0, frame(p)), 97) }},
+		{"Ethernet in IP", 1, func(p []byte) []byte { return outer(frame(p), 143) }},
+		{"MPLS in IP", 1, func(p []byte) []byte { return outer(be(uint32(16<<12|0x100), p), 137) }},
+		{"MPLS in UDP", 1, func(p []byte) []byte { return udp(6635, be(uint32(16<<12|0x100), p)) }},
+		{"GRE in UDP", 1, func(p []byte) []byte { return udp(4754, be(uint16(0x2000), uint16(0x0800), uint32(5), p)) }},
+		{"LISP", 1, func(p []byte) []byte { return udp(4341, be(make([]byte, 8), p)) }},
+		{"VXLAN of old", 1, func(p []byte) []byte { return udp(8472, be(uint32(8<<24), uint32(99<<8), frame(p))) }},
+		{"VXLAN-GPE", 1, func(p []byte) []byte { return udp(4790, be(0x0c, 0, 0, 1, uint32(99<<8), p)) }},
+		{"VXLAN-GPE and NSH", 1, func(p []byte) []byte {
+			return udp(4790, be(0x08, 0, 0, 4, uint32(99<<8), 0, 2, 1, 1, make([]byte, 4), p))
+		}},
+		{"L2TP", 1, func(p []byte) []byte { return udp(1701, be(uint16(2), uint32(7), 0xff, 3, uint16(0x21), p)) }},
+		{"L2TP with all", 1, func(p []byte) []byte {
+			return udp(1701, be(uint16(0x4a02), uint16(0), uint32(7), uint32(1), uint16(3), "pad", 0x21, p))
 		}},
 		{"VXLAN in GRE", 1, func(p []byte) []byte {
 			return outer(be(uint16(0), uint16(0x0800), packet4(1, 2, 17, 0, datagram(5, 4789, be(uint32(8<<24), uint32(1<<8), frame(p))))), 47)
@@ -158,6 +187,19 @@ func TestFlowHash(t *testing.T) {
 		if got := FlowHash(LinkRaw, p); got != plain || got == 0 {
 			t.Errorf("IPv6, %s: %08x (want %08x)", name, got, plain)
 		}
+	}
+	six := packet6(1, 2, 6, tcp)
+	for name, p := range map[string][]byte{
+		"bare": six, "origin": be(make([]byte, 8), six), "authentication": be(0, 1, 2, 3, make([]byte, 5), make([]byte, 9), six),
+		"both": be(0, 1, 0, 0, make([]byte, 9), make([]byte, 8), six),
+	} {
+		if got := FlowHash(LinkRaw, packet4(7, 8, 17, 0, datagram(3544, 9000, p))); got != plain {
+			t.Errorf("Teredo, %s: %08x (want %08x)", name, got, plain)
+		}
+	}
+	teredo := be(six[:8], 0x20, 1, 0, 0, six[12:])
+	if got, want := FlowHash(LinkRaw, packet4(7, 8, 17, 0, datagram(4000, 9000, teredo))), FlowHash(LinkRaw, teredo); got != want {
+		t.Errorf("Teredo between clients: %08x (want %08x)", got, want)
 	}
 	// A tunnel that is itself fragmented, or cannot be opened: its ends.
 	ends := pairHash(0xc0000201, 0xc0000202)
