@@ -101,7 +101,7 @@ func (f *Filter) ip4At(s string) (int, string) {
 			v = v*10 + int(s[size+digits]-'0')
 			digits++
 		}
-		if digits == 0 || digits > 3 || v > 255 {
+		if digits == 0 || digits > 3 || v > 255 || digits == 2 && s[size] == '0' { // 20.04.1.2 is a version
 			break
 		}
 		o[n] = byte(v)

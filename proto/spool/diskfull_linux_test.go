@@ -9,17 +9,21 @@ import (
 	"testing"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/tapwatch/tapwatch/proto/seal"
 )
 
 // TestDiskFull fills a file system of 8 MB, from inside and from outside.
-func TestDiskFull(t *testing.T) {
+func TestDiskFull(t *testing.T) { inBothModes(t, testDiskFull) }
+
+func testDiskFull(t *testing.T, key *seal.Key) {
 	dir := t.TempDir()
 	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=8m"); err != nil {
 		t.Skipf("mount a tmpfs of 8 MB: %v: needs root", err)
 	}
 	defer syscall.Unmount(dir, syscall.MNT_DETACH)
 	reg := prometheus.NewRegistry()
-	cfg := Config{Dir: filepath.Join(dir, "spool"), Sync: true} // 1 GiB is allowed, 8 MB are there
+	cfg := Config{Dir: filepath.Join(dir, "spool"), Sync: true, Key: key} // 1 GiB is allowed, 8 MB are there
 	s, err := Open(cfg, nil, reg)
 	if err != nil {
 		t.Fatal(err)
