@@ -37,6 +37,7 @@ type Counts struct {
 	Pairs      uint64 // TCP connections whose directions' tags were compared
 	HalfTagged uint64 // of these, one direction is tagged, the other is not
 	TwoTags    uint64 // of these, the directions have different tags
+	TwoTunnels uint64 // of these, the directions have different tunnels or mirror sessions
 	VLANs      [64]uint64
 
 	Acked, Unseen    uint64 // octets that were acknowledged, and of them, those that never came by
@@ -52,7 +53,7 @@ type Counts struct {
 // halve forgets half.
 func (c *Counts) halve() {
 	for _, n := range [...]*uint64{&c.Packets, &c.Records, &c.Cut, &c.Lengths, &c.SwitchCut, &c.Compared, &c.Across, &c.Large, &c.Joined, &c.Checked, &c.Partial,
-		&c.Damaged, &c.OneWay, &c.TwoWay, &c.Pairs, &c.HalfTagged, &c.TwoTags, &c.Acked, &c.Unseen, &c.Acks, &c.UnseenAcks, &c.Backwards} {
+		&c.Damaged, &c.OneWay, &c.TwoWay, &c.Pairs, &c.HalfTagged, &c.TwoTags, &c.TwoTunnels, &c.Acked, &c.Unseen, &c.Acks, &c.UnseenAcks, &c.Backwards} {
 		*n /= 2
 	}
 	for i := range c.Doubled {
@@ -281,8 +282,8 @@ func (cfg Config) judge(c *Counts, s Share) (f Finding, found bool) {
 	return Finding{}, false
 }
 
-// split: connections fall into two flows because their directions' tags differ.
-func (c *Counts) split() bool { return c.Pairs > 0 && 5*(c.HalfTagged+c.TwoTags) >= c.Pairs }
+// split: connections fall into two flows because their directions' tags or tunnels differ.
+func (c *Counts) split() bool { return c.Pairs > 0 && 5*(c.HalfTagged+c.TwoTags+c.TwoTunnels) >= c.Pairs }
 
 func (c *Counts) untagged() bool {
 	tagged := c.VLANs
@@ -316,7 +317,7 @@ func (c *Counts) mostCopies() (how, hint string) {
 func (c *Counts) Add(d *Counts) {
 	for _, n := range [...][2]*uint64{{&c.Packets, &d.Packets}, {&c.Records, &d.Records}, {&c.Cut, &d.Cut}, {&c.Lengths, &d.Lengths}, {&c.SwitchCut, &d.SwitchCut},
 		{&c.Compared, &d.Compared}, {&c.Across, &d.Across}, {&c.Large, &d.Large}, {&c.Joined, &d.Joined}, {&c.Checked, &d.Checked}, {&c.Partial, &d.Partial},
-		{&c.Damaged, &d.Damaged}, {&c.OneWay, &d.OneWay}, {&c.TwoWay, &d.TwoWay}, {&c.Pairs, &d.Pairs}, {&c.HalfTagged, &d.HalfTagged}, {&c.TwoTags, &d.TwoTags},
+		{&c.Damaged, &d.Damaged}, {&c.OneWay, &d.OneWay}, {&c.TwoWay, &d.TwoWay}, {&c.Pairs, &d.Pairs}, {&c.HalfTagged, &d.HalfTagged}, {&c.TwoTags, &d.TwoTags}, {&c.TwoTunnels, &d.TwoTunnels},
 		{&c.Acked, &d.Acked}, {&c.Unseen, &d.Unseen}, {&c.Acks, &d.Acks}, {&c.UnseenAcks, &d.UnseenAcks}, {&c.Backwards, &d.Backwards}} {
 		*n[0] += *n[1]
 	}

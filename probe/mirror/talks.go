@@ -21,6 +21,7 @@ type half struct {
 	acks   bool   // acked is set
 	judged bool   // the pair's VLANs are counted
 	vlan   uint16 // of its first frame
+	tunnel uint32 // the same, TunnelID
 	next   uint32 // sequence number up to which everything was seen or given up
 	acked  uint32 // the greatest number that the other side acknowledged
 	parts  [parts]part
@@ -41,7 +42,7 @@ const (
 // follow takes one TCP segment of a connection in the sample, and counts acknowledged octets, and those of them that were never seen.
 func (o *Observer) follow(p *decode.Packet) {
 	o.sampled()
-	if p.Bare || p.Fragment || p.Tunnel != flow.TunnelNone && p.Protocol != protoTCP {
+	if p.Bare || p.Fragment {
 		return
 	}
 	up := less(&p.Src, &p.Dst) || p.Src == p.Dst && p.SrcPort < p.DstPort
@@ -50,7 +51,13 @@ func (o *Observer) follow(p *decode.Packet) {
 	if !up {
 		a, b, ports, d = b, a, uint64(p.DstPort)<<16|uint64(p.SrcPort), 1
 	}
-	key := mix(ports ^ uint64(p.TunnelID)<<32)
+	key := ports
+	switch p.Tunnel {
+	case flow.TunnelERSPAN, flow.TunnelGRE, flow.TunnelGTPU: // the directions have identifiers of their own
+	default:
+		key ^= uint64(p.TunnelID) << 32
+	}
+	key = mix(key)
 	for _, x := range [...]*flow.Addr{a, b} {
 		key = mix(key ^ binary.LittleEndian.Uint64(x[:8]))
 		key = mix(key ^ binary.LittleEndian.Uint64(x[8:]))
@@ -78,6 +85,8 @@ func (o *Observer) follow(p *decode.Packet) {
 		own.judged, other.judged = true, true
 		o.on.Pairs++
 		switch {
+		case own.tunnel != other.tunnel:
+			o.on.TwoTunnels++
 		case own.vlan == other.vlan:
 		case own.vlan == 0 || other.vlan == 0:
 			o.on.HalfTagged++
@@ -119,7 +128,7 @@ func (h *half) sent(p *decode.Packet) {
 	}
 	from, to := p.Seq, p.Seq+n
 	if !h.seen {
-		h.seen, h.vlan, h.next = true, p.VLAN, to
+		h.seen, h.vlan, h.tunnel, h.next = true, p.VLAN, p.TunnelID, to
 		return
 	}
 	ahead := int32(from - h.next)
