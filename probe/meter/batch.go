@@ -27,7 +27,7 @@ func (t *Table) ObserveAll(packets []decode.Packet, iface string) {
 		t.prepare(packets[:n])
 		b := &t.block
 		for i := range packets[:n] {
-			t.observe(&packets[i], &b.keys[i], b.hashes[i], int(b.from[i]), iface)
+			t.observe(&packets[i], &b.keys[i], b.hashes[i], b.refs[i], int(b.from[i]), iface)
 		}
 		packets = packets[n:]
 	}
@@ -65,8 +65,9 @@ func (t *Table) prepare(packets []decode.Packet) {
 	var sum uint64
 	for i := range packets {
 		if r := b.talks[i]; r != 0 {
-			h := &t.talks.at(r).half[b.from[i]&1]
-			sum += uint64(h.packets) + uint64(h.bins[0])
+			k := t.talks.at(r)
+			h := &k.half[b.from[i]&1]
+			sum += uint64(h.packets) + uint64(h.bins[0]) + uint64(k.asked)
 		}
 		if r := b.conns[i]; r != 0 {
 			c := t.conns.at(r)

@@ -37,7 +37,7 @@ type notebook struct {
 	t          *testing.T
 	path       string
 	packets    map[segmentName][]seenPacket
-	seen       map[uint64]map[uint64]bool // connection -> side and sequence number of the octets sent
+	seen       map[uint64]map[uint64]uint64 // connection -> side and sequence number of the octets sent, 64 at a time
 	ecn        map[uint64][2]uint8
 	asked      map[uint64]int64
 	dirty      map[uint64]bool
@@ -55,7 +55,7 @@ func (n *notebook) note(tbl *Table, p *decode.Packet) {
 	if p.Protocol == flow.ProtoTCP && !p.Bare {
 		s.zeroWindow = p.Window == 0 && p.Flags&flagRST == 0
 		if n.seen[e.id] == nil {
-			n.seen[e.id] = map[uint64]bool{}
+			n.seen[e.id] = map[uint64]uint64{}
 		}
 		s.fresh = false
 		seq := p.Seq
@@ -63,11 +63,19 @@ func (n *notebook) note(tbl *Table, p *decode.Packet) {
 			seq++
 		}
 		side := uint64(from) << 40
+		word, bits := uint64(math.MaxUint64), uint64(0)
 		for i := range min(p.PayloadLen, 70_000) {
 			o := side | uint64(seq+i)
-			s.fresh = s.fresh || !n.seen[e.id][o]
-			n.seen[e.id][o] = true
+			if bit := uint64(1) << (o & 63); bits&bit == 0 || o>>6 != word {
+				if o>>6 != word {
+					n.seen[e.id][word] |= bits
+					word, bits = o>>6, n.seen[e.id][o>>6]
+				}
+				s.fresh = s.fresh || bits&bit == 0
+				bits |= bit
+			}
 		}
+		n.seen[e.id][word] |= bits
 		if p.PayloadLen > 0 && !s.fresh {
 			n.dirty[e.id] = true
 		}
@@ -248,7 +256,7 @@ func TestFeatures(t *testing.T) {
 			continue
 		}
 		for _, cfg := range []Config{{}, {ActiveTimeout: time.Second, IdleTimeout: 500 * time.Millisecond, MaxFlows: 50, FloodRate: -1}} {
-			n := &notebook{t: t, path: c.path, packets: map[segmentName][]seenPacket{}, seen: map[uint64]map[uint64]bool{},
+			n := &notebook{t: t, path: c.path, packets: map[segmentName][]seenPacket{}, seen: map[uint64]map[uint64]uint64{},
 				ecn: map[uint64][2]uint8{}, asked: map[uint64]int64{}, dirty: map[uint64]bool{}}
 			n.run(filepath.Join(root, c.path), cfg)
 			records, compared, skipped = records+n.records, compared+n.exchanges, skipped+n.skipped

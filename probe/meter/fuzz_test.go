@@ -45,7 +45,7 @@ func FuzzChain(f *testing.F) {
 	f.Fuzz(func(t *testing.T, data []byte, size uint8) {
 		var packets, octets, inPackets, inOctets uint64
 		in := dpi.NewInspector(dpi.Config{BufferBytes: 1 << 16, InternStrings: 64})
-		tbl := New(Config{MaxFlows: 1 + int(size%8)}, in, func(r *flow.Record) {
+		tbl := New(Config{MaxFlows: 1 + int(size%8), FloodRate: 1 + int(size%3)}, in, func(r *flow.Record) {
 			inPackets += r.Packets()
 			inOctets += r.FrameBytes()
 			if r.End < r.Start || len(r.History) > maxHistory {

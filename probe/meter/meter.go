@@ -195,19 +195,27 @@ func (t *Table) Observe(p *decode.Packet) { t.ObserveOn(p, "") }
 func (t *Table) ObserveOn(p *decode.Packet, iface string) {
 	var k key
 	from := makeKey(&k, p, t.vlan)
-	t.observe(p, &k, t.hash.sum(&k), from, iface)
+	t.observe(p, &k, t.hash.sum(&k), 0, from, iface)
 }
 
-// observe is ObserveOn for a packet whose key has been made.
-func (t *Table) observe(p *decode.Packet, k *key, hash uint32, from int, iface string) {
+// observe is ObserveOn for a packet whose key has been made. hint is the entry
+// that had its hash a while ago; 0: not known.
+func (t *Table) observe(p *decode.Packet, k *key, hash uint32, hint ref, from int, iface string) {
 	t.tick(p.Time)
 	if p.Quoted.Protocol != 0 {
 		t.quote(p)
 	}
-	r := t.index.find(&t.entries, k, hash)
 	var e *entry
+	r := hint
 	if r != 0 {
 		e = t.entries.at(r)
+	}
+	if r == 0 || e.id == 0 || !e.key.equal(k) {
+		if r = t.index.find(&t.entries, k, hash); r != 0 {
+			e = t.entries.at(r)
+		}
+	}
+	if r != 0 {
 		if t.expired(e) && t.canRest(e) {
 			t.rest(e)
 		}

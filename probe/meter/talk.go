@@ -16,8 +16,9 @@ type talk struct {
 	answerSum                                    uint64 // µs
 	transactions, answerMin, answerMax, icmpErrs uint32
 	icmpErr                                      uint16
-	firstsN                                      uint8 // packets in firsts; maxFirsts also when there is nothing to add
-	firsts                                       ref   // 0: none yet
+	firstsN                                      uint8   // packets in firsts; maxFirsts also when there is nothing to add
+	firsts                                       ref     // 0: none yet
+	_                                            [8]byte // four whole cache lines
 }
 
 // half is one direction of a talk.
