@@ -6,11 +6,13 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 
 	"github.com/tapwatch/tapwatch/proto/flow"
 	"github.com/tapwatch/tapwatch/proto/kit"
+	"github.com/tapwatch/tapwatch/proto/kit/config"
 )
 
 func nets(s ...string) (n []netip.Prefix) {
@@ -249,5 +251,38 @@ func TestCacheForgetsTheOldest(t *testing.T) {
 	}
 	if len(c.places) != 3 || len(c.slots) != 4 {
 		t.Errorf("%d places, %d slots", len(c.places), len(c.slots))
+	}
+}
+
+// The configuration as it is written: YAML, and a list from the environment.
+func TestConfigIsRead(t *testing.T) {
+	var cfg struct {
+		Privacy Config `conf:"privacy"`
+	}
+	path := filepath.Join(t.TempDir(), "probe.yaml")
+	text := "privacy:\n  key_file: /k\n  addresses: within\n  networks: [10.0.0.0/8, \"2001:db8::/32\"]\n  macs: hash_keep_vendor\n  payload_free: true\n"
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cfg.Privacy = DefaultConfig()
+	if err := config.Load(&cfg, config.Source{File: path}); err != nil {
+		t.Fatal(err)
+	}
+	want := Config{KeyFile: "/k", Addresses: AddressesWithin, Networks: nets("10.0.0.0/8", "2001:db8::/32"), MACs: HashKeepVendor, Names: Keep, Users: Keep, PayloadFree: true}
+	if !reflect.DeepEqual(cfg.Privacy, want) || cfg.Privacy.Check() != nil {
+		t.Errorf("read (-got +want)\n-%+v\n+%+v", cfg.Privacy, want)
+	}
+	env := config.Source{EnvPrefix: "P_", Environ: []string{"P_PRIVACY_NETWORKS=192.0.2.0/24,10.0.0.0/8", "P_PRIVACY_NAMES=drop"}}
+	if err := config.Load(&cfg, env); err != nil {
+		t.Fatal(err)
+	}
+	if fmt.Sprint(cfg.Privacy.Networks) != "[192.0.2.0/24 10.0.0.0/8]" || cfg.Privacy.Names != Drop {
+		t.Errorf("from the environment: %+v", cfg.Privacy)
+	}
+	if err := os.WriteFile(path, []byte("privacy:\n  networks: [10.0.0.0/33]\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := config.Load(&cfg, config.Source{File: path}); err == nil || !strings.Contains(err.Error(), "privacy.networks") {
+		t.Errorf("a network that is none: %v", err)
 	}
 }
