@@ -169,7 +169,7 @@ func (in *Inspector) Inspect(st *State, p *decode.Packet, fromSrc bool, rec *flo
 // is left alone. Protocols show themselves in their first message; the rest is
 // room for a connection met in its middle, which may begin a new request.
 func patience(proto uint8) uint8 {
-	if proto == protoTCP {
+	if proto == protoTCP || proto == protoSCTP { // SCTP's own handshake takes four
 		return 12
 	}
 	return 4

@@ -14,13 +14,16 @@ func ftpProtocol() protocol {
 }
 
 func ftpDataProtocol() protocol {
-	return protocol{app: "ftp_data", tcp: []uint16{20}, stream: func(_ []byte, h *hint) verdict {
-		if h.expected == "ftp_data" {
+	return protocol{app: "ftp_data", stream: func(_ []byte, h *hint) verdict {
+		if h.expected == "ftp_data" || h.ports[0] == ftpDataPort || h.ports[1] == ftpDataPort {
 			return yes
 		}
 		return no
 	}}
 }
+
+// ftpDataPort is the server's in active mode.
+const ftpDataPort = 20
 
 // replyLine reads "nnn text" or "nnn-text" (RFC 959, section 4.2), which SMTP
 // has, too. code 0: it is none; more: the reply goes on.

@@ -28,6 +28,10 @@ func looksRedis(b []byte, h *hint) verdict {
 				}
 			}
 		}
+		// a line on the port is a command, too
+		if i := len(b) - 2; h.onPort && i > 1 && i < maxLine && string(b[i:]) == "\r\n" && (alphanumeric(b[0]) || b[0] == ':') && plain(b[:i]) {
+			return yes
+		}
 		return no
 	}
 	n, rest, v := redisNumber(b)
@@ -114,6 +118,7 @@ func (in *Inspector) redisStream(st *State, d side, b []byte, rec *flow.Record, 
 		line, n := st.line(d, b)
 		if len(line) > 0 {
 			verb, arg := word(line)
+			arg, _ = word(arg) // the rest are values
 			in.redisCommand(st, verb, arg, nil, 2, rec)
 		}
 		return n

@@ -80,7 +80,10 @@ func (in *Inspector) smb1Request(st *State, m []byte, command byte, words, data 
 	case command == smb1Session:
 		switch len(words) {
 		case 24:
-			in.ntlm(data[:min(at(14), len(data))], rec)
+			n := min(at(14), len(data))
+			in.ntlm(data[:n], rec)
+			system, _ := in.smb1Text(m, data[n:], wide)
+			in.setText(&rec.ClientSoftware, system, wide, rec)
 		case 26: // without extended security: hashes, account, domain, system
 			hashes := at(14) + at(16)
 			if hashes < len(data) {

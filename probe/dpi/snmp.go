@@ -104,9 +104,11 @@ func (in *Inspector) snmpPDU(st *State, r *ber, rec *flow.Record) {
 		in.addResponse(st, append(in.scratch[:0], text...), rec)
 		return
 	}
-	first := list.into(berSequence)
-	in.scratch = append(append(in.scratch[:0], name...), ' ')
-	in.scratch = appendOID(in.scratch, first.take(berOID))
+	in.scratch = append(in.scratch[:0], name...)
+	if len(list.b) > 0 {
+		first := list.into(berSequence)
+		in.scratch = appendOID(append(in.scratch, ' '), first.take(berOID))
+	}
 	more := uint64(0)
 	for len(list.b) > 0 && !list.bad && more < 1000 {
 		list.next()

@@ -25,6 +25,9 @@ func looksSOCKS(b []byte, h *hint) verdict {
 			return yes
 		}
 		if !socksGreeting(b) {
+			if len(b) < 2 || b[1] > 0 && b[1] < 10 && len(b) < 2+int(b[1]) {
+				return undecided
+			}
 			return no
 		}
 		if h.onPort {
@@ -51,12 +54,17 @@ func looksSOCKS(b []byte, h *hint) verdict {
 	return yes
 }
 
-// socksGreeting wants a list of methods that fills the segment.
+// socksGreeting wants a list of methods that ends with the segment, or with a
+// request or login, which a client in a hurry sends along.
 func socksGreeting(b []byte) bool {
-	if len(b) < 3 || b[0] != 5 || b[1] == 0 || len(b) != 2+int(b[1]) {
+	if len(b) < 3 || b[0] != 5 || b[1] == 0 || len(b) < 2+int(b[1]) {
 		return false
 	}
-	for _, m := range b[2:] {
+	n := 2 + int(b[1])
+	if len(b) > n && (len(b) < n+2 || b[n] != 5 && b[n] != 1 || b[n+1] > 64) {
+		return false
+	}
+	for _, m := range b[2:n] {
 		if m > 9 && m < 0x80 {
 			return false
 		}
@@ -71,25 +79,39 @@ const (
 	socksTarget // version 5
 )
 
-func (in *Inspector) socksStream(st *State, d side, b []byte, rec *flow.Record, _ int64) int {
+func (in *Inspector) socksStream(st *State, d side, b []byte, rec *flow.Record, now int64) int {
 	if in.crowded(st, 1, rec) {
 		return 0
 	}
-	if d == sideSrc {
-		return in.socksClient(st, b, rec)
+	// Who is the client shows in the first octets of either: behind a reverse
+	// proxy it is who was called. count is 1 for the client, 2 for the server.
+	if st.count[d] == 0 {
+		st.count[d], st.count[d.other()] = 1, 2
+		if b[0] == 0 || len(b) == 2 {
+			st.count[d], st.count[d.other()] = 2, 1
+		}
 	}
-	return in.socksServer(st, b, rec)
+	if st.count[d] == 1 {
+		return in.socksClient(st, d, b, rec)
+	}
+	if client := d.other(); st.half[client].n > 0 { // it said all in one go, before the server spoke
+		in.drainBuffer(st, client, rec, now)
+		if st.finished || st.kind == kindNone {
+			return len(b)
+		}
+	}
+	return in.socksServer(st, d, b, rec)
 }
 
-func (in *Inspector) socksClient(st *State, b []byte, rec *flow.Record) int {
+func (in *Inspector) socksClient(st *State, d side, b []byte, rec *flow.Record) int {
 	r := reader{b: b}
 	switch version := r.u8(); {
-	case version == 4 && st.phase[sideSrc] == socksHello:
+	case version == 4 && st.phase[d] == socksHello:
 		rec.AppVersion = "4"
 		command, port, ip := r.u8(), r.u16(), r.take(4)
 		user, rest := cstring(r.b)
 		if r.bad || len(user) == len(r.b) {
-			return in.socksWait(st, sideSrc, b)
+			return in.socksWait(st, b)
 		}
 		in.setOnce(&rec.User, user, rec)
 		in.socksVerb(command)
@@ -97,7 +119,7 @@ func (in *Inspector) socksClient(st *State, b []byte, rec *flow.Record) int {
 			rec.AppVersion = "4a"
 			name, after := cstring(rest)
 			if len(name) == len(rest) {
-				return in.socksWait(st, sideSrc, b)
+				return in.socksWait(st, b)
 			}
 			in.scratch, rest = append(in.scratch, name...), after
 		} else {
@@ -105,25 +127,25 @@ func (in *Inspector) socksClient(st *State, b []byte, rec *flow.Record) int {
 		}
 		in.socksRequest(st, port, rec)
 		return len(b) - len(rest)
-	case version == 5 && st.phase[sideSrc] == socksHello:
+	case version == 5 && st.phase[d] == socksHello:
 		rec.AppVersion = "5"
 		r.take(r.u8())
 		if r.bad {
-			return in.socksWait(st, sideSrc, b)
+			return in.socksWait(st, b)
 		}
-		st.phase[sideSrc] = socksLogin
+		st.phase[d] = socksLogin
 		return len(b) - len(r.b)
-	case version == 1 && st.phase[sideSrc] == socksLogin:
+	case version == 1 && st.phase[d] == socksLogin:
 		user, password := r.take(r.u8()), r.take(r.u8())
 		if r.bad {
-			return in.socksWait(st, sideSrc, b)
+			return in.socksWait(st, b)
 		}
 		in.setOnce(&rec.User, user, rec)
 		if len(password) > 0 {
 			rec.Risks |= flow.RiskClearTextCredentials
 		}
 		return len(b) - len(r.b)
-	case version == 5 && st.phase[sideSrc] == socksLogin:
+	case version == 5 && st.phase[d] == socksLogin:
 		command := r.u8()
 		r.u8()
 		in.socksVerb(command)
@@ -144,10 +166,10 @@ func (in *Inspector) socksClient(st *State, b []byte, rec *flow.Record) int {
 		}
 		port := r.u16()
 		if r.bad {
-			return in.socksWait(st, sideSrc, b)
+			return in.socksWait(st, b)
 		}
 		in.socksRequest(st, port, rec)
-		st.phase[sideSrc] = socksTarget
+		st.phase[d] = socksTarget
 		return len(b) - len(r.b)
 	}
 	return in.socksEnd(st, b)
@@ -168,7 +190,7 @@ func (in *Inspector) socksRequest(st *State, port int, rec *flow.Record) {
 	in.addRequest(st, appendInt(append(in.scratch, ':'), port), rec)
 }
 
-func (in *Inspector) socksServer(st *State, b []byte, rec *flow.Record) int {
+func (in *Inspector) socksServer(st *State, d side, b []byte, rec *flow.Record) int {
 	r := reader{b: b}
 	switch version := r.u8(); {
 	case version == 0 && len(rec.AppVersion) > 0 && rec.AppVersion[0] == '4':
@@ -182,16 +204,16 @@ func (in *Inspector) socksServer(st *State, b []byte, rec *flow.Record) int {
 		}
 		in.inside(st)
 		return 8
-	case version == 5 && st.phase[sideDst] == socksHello:
+	case version == 5 && st.phase[d] == socksHello:
 		if len(b) < 2 {
 			return 0
 		}
-		st.phase[sideDst] = socksLogin
+		st.phase[d] = socksLogin
 		if b[1] == 0xff {
 			rec.AppErrors++
 		}
 		return 2
-	case version == 1 && st.phase[sideDst] == socksLogin:
+	case version == 1 && st.phase[d] == socksLogin:
 		if len(b) < 2 {
 			return 0
 		}
@@ -199,7 +221,7 @@ func (in *Inspector) socksServer(st *State, b []byte, rec *flow.Record) int {
 			rec.AppErrors++
 		}
 		return 2
-	case version == 5 && st.phase[sideDst] == socksLogin:
+	case version == 5 && st.phase[d] == socksLogin:
 		code := r.u8()
 		r.u8()
 		switch r.u8() {
@@ -212,7 +234,7 @@ func (in *Inspector) socksServer(st *State, b []byte, rec *flow.Record) int {
 		}
 		r.u16()
 		if r.bad {
-			return in.socksWait(st, sideDst, b)
+			return in.socksWait(st, b)
 		}
 		in.addResponse(st, appendInt(in.scratch[:0], code), rec)
 		if code != 0 {
@@ -226,7 +248,7 @@ func (in *Inspector) socksServer(st *State, b []byte, rec *flow.Record) int {
 }
 
 // socksWait asks for more octets, but no message is as long as this.
-func (in *Inspector) socksWait(st *State, _ side, b []byte) int {
+func (in *Inspector) socksWait(st *State, b []byte) int {
 	if len(b) > 1024 {
 		return in.socksEnd(st, b)
 	}
