@@ -78,6 +78,15 @@ func protocols() []protocol {
 		sipProtocol(),
 		rtspProtocol(),
 		dtlsProtocol(),
+		wireguardProtocol(),
+		openvpnProtocol(),
+		ikeProtocol(),
+		espProtocol(),
+		l2tpProtocol(),
+		modbusProtocol(),
+		s7commProtocol(),
+		dnp3Protocol(),
+		iec104Protocol(),
 		stunProtocol(),
 		bittorrentProtocol(),
 		rtcpProtocol(),
@@ -108,7 +117,7 @@ type hint struct {
 	// expected is the protocol that another flow has announced for this one.
 	expected string
 	// note is memory for the recogniser that needs two datagrams of one
-	// direction: zero before the first. RTP alone may use it.
+	// direction: zero before the first. RTP and WireGuard use it.
 	note *uint64
 }
 
