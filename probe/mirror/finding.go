@@ -249,8 +249,8 @@ func (cfg Config) judge(c *Counts, s Share) (f Finding, found bool) {
 			Hint: "have tags kept for both directions: 'encapsulation replicate' or 'dot1q' on the SPAN destination (Cisco), and a trunk, not an access port, as its source or destination"}, s.Of >= flows && s.Value >= 0.2 && c.Doubled[copyVLAN] < frames
 	case TwoTags:
 		return Finding{Severity: Warning,
-			Text: fmt.Sprintf("%d of %d connections have another VLAN tag in each direction, so that each direction is a flow of its own", s.Count, s.Of),
-			Hint: "that is so with private or asymmetric VLANs, and where one side of a router is mirrored on receive and the other on transmit: mirror one VLAN in both directions"},
+				Text: fmt.Sprintf("%d of %d connections have another VLAN tag in each direction, so that each direction is a flow of its own", s.Count, s.Of),
+				Hint: "that is so with private or asymmetric VLANs, and where one side of a router is mirrored on receive and the other on transmit: mirror one VLAN in both directions"},
 			s.Of >= flows && s.Value >= 0.2 && c.Doubled[copyVLAN]+c.Doubled[copyRouted] < frames
 	case MissingVLAN:
 		ids := cfg.missing(c)
@@ -262,8 +262,8 @@ func (cfg Config) judge(c *Counts, s Share) (f Finding, found bool) {
 			len(ids) > 0 && c.Records >= 10*flows
 	case Backwards:
 		return Finding{Severity: Warning,
-			Text: fmt.Sprintf("%d frames are older than the one before, by up to %v: several clocks, or one that is set", s.Count, time.Duration(c.BackwardsMost).Round(time.Microsecond)),
-			Hint: "let one clock stamp: card timestamps on all ports or on none, PTP or NTP with slewing on the host and on switches that stamp (ERSPAN III, Arista); merge files by time (mergecap)"},
+				Text: fmt.Sprintf("%d frames are older than the one before, by up to %v: several clocks, or one that is set", s.Count, time.Duration(c.BackwardsMost).Round(time.Microsecond)),
+				Hint: "let one clock stamp: card timestamps on all ports or on none, PTP or NTP with slewing on the host and on switches that stamp (ERSPAN III, Arista); merge files by time (mergecap)"},
 			s.Count >= frames && s.Value >= 0.001
 	case ClockOffset:
 		return Finding{Severity: severity(60),
@@ -275,15 +275,17 @@ func (cfg Config) judge(c *Counts, s Share) (f Finding, found bool) {
 			Hint: "stamp all ports by one clock: the host's, or cards synchronised by phc2sys"}, s.Count >= frames && math.Abs(s.Value) >= 0.01
 	case Unseen:
 		return Finding{Severity: severity(0.05),
-			Text: fmt.Sprintf("an estimated %s of TCP's octets were lost before the capture: acknowledged, but never seen", percent(s.Value)),
-			Hint: "the SPAN destination is oversubscribed, or the card or ring drops (see the ledger): mirror fewer ports or VLANs, one direction per destination port, or a faster port"},
+				Text: fmt.Sprintf("an estimated %s of TCP's octets were lost before the capture: acknowledged, but never seen", percent(s.Value)),
+				Hint: "the SPAN destination is oversubscribed, or the card or ring drops (see the ledger): mirror fewer ports or VLANs, one direction per destination port, or a faster port"},
 			c.UnseenAcks >= frames && 100*c.SwitchCut < c.Lengths+1 && c.Acks >= 10*flows && s.Value >= 0.005
 	}
 	return Finding{}, false
 }
 
 // split: connections fall into two flows because their directions' tags or tunnels differ.
-func (c *Counts) split() bool { return c.Pairs > 0 && 5*(c.HalfTagged+c.TwoTags+c.TwoTunnels) >= c.Pairs }
+func (c *Counts) split() bool {
+	return c.Pairs > 0 && 5*(c.HalfTagged+c.TwoTags+c.TwoTunnels) >= c.Pairs
+}
 
 func (c *Counts) untagged() bool {
 	tagged := c.VLANs

@@ -43,8 +43,8 @@ const (
 
 // Observer looks at the traffic of one worker.
 type Observer struct {
-	cfg  Config
-	on   *Counts // of the current interface
+	cfg Config
+	on  *Counts // of the current interface
 
 	flowLimit, copyLimit uint32 // a hash up to this is in the sample
 	seen                 uint64 // packets in all
