@@ -135,6 +135,10 @@ const (
 	portVXLANOld = 8472
 )
 
+// vlanLen is the length of a VLAN tag, and what a ring reserves for it before
+// each frame. Source: IEEE 802.1Q.
+const vlanLen = 4
+
 // layersHash walks the headers from at on. The eBPF program of fanoutProgram
 // takes the same steps with the same bounds; a change here is one there.
 func layersHash(next uint32, at int, data []byte) (hash uint32) {

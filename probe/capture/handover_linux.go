@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 
 	"golang.org/x/net/bpf"
@@ -16,6 +17,7 @@ import (
 type handed struct {
 	FD, Block, Blocks, Wait int
 	Link                    uint16
+	Card                    int // descriptor of the card's clock, 0: none is watched
 	Info                    LiveInfo
 	Expr                    string               `json:",omitempty"`
 	Filter                  []bpf.RawInstruction `json:",omitempty"` // run by the ring itself
@@ -49,6 +51,10 @@ func Handover(sources []Source) (state []byte, descriptors []int, err error) {
 		}
 		descriptors = append(descriptors, r.fd)
 		if r.drops != nil {
+			if r.card != nil {
+				h.Card = int(r.card.file.Fd())
+				descriptors = append(descriptors, h.Card)
+			}
 			for _, c := range r.drops.all() {
 				fd := -1
 				if c.file != nil {
@@ -65,8 +71,8 @@ func Handover(sources []Source) (state []byte, descriptors []int, err error) {
 }
 
 // Inherit takes over what Handover prepared in this process before it executed
-// this program, in the same order.
-func Inherit(state []byte) (_ []Source, err error) {
+// this program, in the same order. log gets what it gets in OpenLive; nil: nothing.
+func Inherit(state []byte, log *slog.Logger) (_ []Source, err error) {
 	var all []handed
 	if err := json.Unmarshal(state, &all); err != nil {
 		return nil, fmt.Errorf("take over captures: %w", err)
@@ -86,7 +92,22 @@ func Inherit(state []byte) (_ []Source, err error) {
 		}
 		sources = append(sources, r)
 	}
+	for i := range all {
+		if all[i].Card > 0 {
+			unix.CloseOnExec(all[i].Card)
+			watchCard(os.NewFile(uintptr(all[i].Card), "clock"), ofInterface(sources, all[i].Info.Interface), log)
+		}
+	}
 	return sources, nil
+}
+
+func ofInterface(sources []Source, iface string) (rings []*ring) {
+	for _, s := range sources {
+		if r, ok := s.(*ring); ok && r.iface == iface {
+			rings = append(rings, r)
+		}
+	}
+	return rings
 }
 
 func (h *handed) ring() (r *ring, err error) {

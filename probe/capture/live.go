@@ -39,8 +39,9 @@ type LiveOptions struct {
 type Clock uint8
 
 const (
-	// ClockAuto takes the card's clock when it stamps every frame and shows
-	// the system's time to within 10 ms, otherwise the system's.
+	// ClockAuto takes the card's clock when it stamps every frame and as long as
+	// it shows the system's time to within 10 ms, otherwise the system's. It
+	// tells the card to stamp all frames that arrive.
 	ClockAuto Clock = iota
 	// ClockSystem takes the system's clock, read when the kernel gets the
 	// frame from the driver.

@@ -61,7 +61,7 @@ func openLive(iface string, opt LiveOptions) (_ []Source, err error) {
 		rings = append(rings, r)
 	}
 	setup := LiveInfo{Interface: iface}
-	if setup.Clock, setup.ClockReason, err = chooseClock(rings, iface, opt.Clock); err != nil {
+	if setup.Clock, setup.ClockReason, err = chooseClock(rings, iface, opt.Clock, opt.Log); err != nil {
 		return nil, err
 	}
 	if setup.Fanout, setup.FanoutReason, err = spread(rings, opt); err != nil {

@@ -2,7 +2,10 @@
 
 package capture
 
-import "fmt"
+import (
+	"fmt"
+	"log/slog"
+)
 
 // OpenLive captures from an interface; here it only says that it cannot.
 func OpenLive(iface string, _ LiveOptions) ([]Source, error) {
@@ -21,6 +24,6 @@ func Handover(_ []Source) (state []byte, descriptors []int, err error) {
 }
 
 // Inherit takes over what Handover prepared.
-func Inherit(_ []byte) ([]Source, error) {
+func Inherit(_ []byte, _ *slog.Logger) ([]Source, error) {
 	return nil, fmt.Errorf("take over captures: %w", ErrUnsupported)
 }

@@ -7,6 +7,9 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // TestLiveFanoutTunnels: live, both directions, fragments and every wrapping of
@@ -286,5 +289,43 @@ func TestClock(t *testing.T) {
 	opt.Clock = ClockHardware
 	if _, err := OpenLive("tap", opt); err == nil || !strings.Contains(err.Error(), "take times from the card") {
 		t.Errorf("the card's clock of a veth: %v", err)
+	}
+}
+
+// TestCardClockLeaves: a card's clock that runs away is left, once, for all
+// rings, and this is said.
+func TestCardClockLeaves(t *testing.T) {
+	w := newWire(t)
+	opt := quick()
+	opt.Workers = 2
+	src := w.open(opt)
+	rings := ofInterface(src, "tap")
+	for _, r := range rings {
+		r.setup.Clock = ClockHardware
+		if err := unix.SetsockoptInt(r.fd, unix.SOL_PACKET, unix.PACKET_TIMESTAMP, unix.SOF_TIMESTAMPING_RAW_HARDWARE); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var log bytes.Buffer
+	card := watchCard(nil, rings, slog.New(slog.NewTextHandler(&log, nil)))
+	off := -9 * time.Millisecond
+	card.offset = func() (time.Duration, error) { return off, nil }
+	src[0].Stats()
+	if i, _ := Info(src[1]); i.Clock != ClockHardware || log.Len() > 0 {
+		t.Errorf("9 ms off: %+v, %s", i, log.String())
+	}
+	off = 37 * time.Second
+	src[0].Stats()
+	src[0].Stats()
+	for _, r := range rings {
+		if i := r.info(); i.Clock != ClockSystem || i.ClockReason == "" {
+			t.Errorf("37 s off: %+v", i)
+		}
+		if v, err := unix.GetsockoptInt(r.fd, unix.SOL_PACKET, unix.PACKET_TIMESTAMP); err != nil || v != 0 {
+			t.Errorf("the ring's clock is %d, %v", v, err)
+		}
+	}
+	if strings.Count(log.String(), "offset=37s") != 1 {
+		t.Errorf("log: %s", log.String())
 	}
 }

@@ -29,10 +29,6 @@ const (
 	frameHeader   = 48
 )
 
-// vlanLen is the length of a VLAN tag, and what is reserved for it before each
-// frame. Source: IEEE 802.1Q.
-const vlanLen = 4
-
 // ring is a Source: one AF_PACKET socket with its TPACKET_V3 ring, which is
 // shared with the kernel block by block. The blocks that Next walks are ours.
 type ring struct {
@@ -51,6 +47,7 @@ type ring struct {
 	wanted  atomic.Pointer[userFilter] // set from outside, taken over at the next block
 	user    *userFilter                // nil: none, or the filter runs in the kernel
 	setup   LiveInfo
+	card    *cardClock // nil: not watched
 	drops   *hostDrops // nil: another ring reports them
 	stats   Stats
 	err     error // what Next returns from now on
@@ -253,6 +250,7 @@ func (r *ring) Stats() Stats {
 		r.stats.FreezeCount += uint64(st.Freeze_q_cnt)
 	}
 	if r.drops != nil {
+		r.card.check()
 		r.stats.InterfaceDropped, r.stats.InterfaceRefused, r.stats.SoftnetDropped = r.drops.since()
 	}
 	return r.stats
@@ -260,7 +258,13 @@ func (r *ring) Stats() Stats {
 
 func (r *ring) Interfaces() []string { return r.names }
 
-func (r *ring) info() LiveInfo { return r.setup }
+func (r *ring) info() LiveInfo {
+	i := r.setup
+	if r.card != nil && r.card.left.Load() {
+		i.Clock, i.ClockReason = ClockSystem, "the card's clock is off the system's"
+	}
+	return i
+}
 
 // Close may be called more than once; Stats keeps its last answer.
 func (r *ring) Close() error {
@@ -275,6 +279,7 @@ func (r *ring) Close() error {
 	errs = append(errs, unix.Close(r.fd))
 	if r.drops != nil {
 		r.drops.close()
+		r.card.close()
 	}
 	r.mem, r.fd, r.left, r.held = nil, -1, 0, false
 	if r.err == nil {

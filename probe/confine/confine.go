@@ -12,7 +12,7 @@
 //
 //	state, resumed := confine.Resumed()
 //	if resumed {
-//		sources, err = capture.Inherit(state)
+//		sources, err = capture.Inherit(state, log)
 //	} else {
 //		sources, err = capture.OpenLive(…)
 //	}
@@ -30,14 +30,17 @@ import (
 // Config says what the program keeps.
 type Config struct {
 	// Read lists files and directories that are read later: configuration,
-	// keys, certificates, captures. What does not exist is left out.
+	// keys, certificates, captures. What does not exist is left out. A file
+	// that is replaced by another of its name, as editors and Kubernetes do,
+	// is another file: name its directory instead.
 	Read []string
-	// Write lists directories with all that is in them that are read and
-	// written: spool, packet ring. They must exist.
+	// Write lists directories that are read and written with all that is in
+	// them: spool, packet ring. Those that do not exist are made, with mode 0700
+	// and owned by User.
 	Write []string
 	// User is whom to become when started as root: a name or a number. ""
 	// stays root, which without capabilities is a user like others, but owns
-	// root's files. The directories of Write must be the user's.
+	// root's files. Existing directories of Write must be the user's.
 	User string
 	// Log gets one line with the report; nil: none.
 	Log *slog.Logger

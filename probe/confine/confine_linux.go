@@ -80,6 +80,11 @@ func restart(cfg Config, state []byte, descriptors []int) error {
 	if err != nil {
 		return err
 	}
+	for _, d := range cfg.Write {
+		if err := makeDir(d, who); err != nil {
+			return err
+		}
+	}
 	box, unboxed := landlock(cfg, self)
 	if unboxed == nil {
 		defer unix.Close(box)
@@ -122,6 +127,20 @@ func restart(cfg Config, state []byte, descriptors []int) error {
 		}()
 	}()
 	return <-failed
+}
+
+// makeDir makes a directory that is missing, for the user to come.
+func makeDir(path string, who *account) error {
+	if _, err := os.Stat(path); err == nil || !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	if err := os.MkdirAll(path, 0o700); err != nil {
+		return err
+	}
+	if who == nil {
+		return nil
+	}
+	return os.Chown(path, who.uid, who.gid)
 }
 
 func without(env []string, keys ...string) (kept []string) {

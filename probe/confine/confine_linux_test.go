@@ -75,7 +75,7 @@ func child(cfg childConfig) error {
 	switch {
 	case cfg.Interface == "":
 	case resumed:
-		sources, err = capture.Inherit(state)
+		sources, err = capture.Inherit(state, nil)
 	default:
 		if sources, err = capture.OpenLive(cfg.Interface, capture.LiveOptions{Workers: 2, Filter: "", BlockSize: 1 << 16, Blocks: 16, BlockTime: 10 * time.Millisecond}); err == nil {
 			state, keep, err = capture.Handover(sources)
@@ -91,7 +91,7 @@ func child(cfg childConfig) error {
 		}
 	}
 	var r childReport
-	if r.Report, err = Apply(Config{Write: []string{cfg.Dir}, User: cfg.User}, state, keep); err != nil {
+	if r.Report, err = Apply(Config{Write: []string{filepath.Join(cfg.Dir, "made")}, User: cfg.User}, state, keep); err != nil {
 		return err
 	}
 	if !resumed {
@@ -225,7 +225,7 @@ func attempts(cfg childConfig) map[string]string {
 	})
 	try("resolve", func() error { _, err := net.LookupHost("localhost"); return err })
 	try("spool", func() error {
-		sp, err := spool.Open(spool.Config{Dir: filepath.Join(cfg.Dir, "spool"), MaxBytes: 64 << 20}, nil, nil)
+		sp, err := spool.Open(spool.Config{Dir: filepath.Join(cfg.Dir, "made", "spool"), MaxBytes: 64 << 20}, nil, nil)
 		if err != nil {
 			return err
 		}
