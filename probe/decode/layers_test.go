@@ -325,3 +325,17 @@ func TestQuoted(t *testing.T) {
 		t.Errorf("payload %q", p.Payload)
 	}
 }
+
+// TestTunnelPorts: the sieve lets every tunnel's port through, and no common service's.
+func TestTunnelPorts(t *testing.T) {
+	for port := range uint16(65535) {
+		if got := tunnelPorts(port, 9); got != tunnelPort(port) || tunnelPorts(9, port) != got {
+			t.Errorf("port %d: %v", port, got)
+		}
+	}
+	for _, port := range []uint16{53, 80, 123, 443, 500, 4500, 5353, 51820} {
+		if sieve>>(port*sieveFactor>>10)&1 != 0 {
+			t.Errorf("port %d is not kept back", port)
+		}
+	}
+}

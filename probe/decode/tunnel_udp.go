@@ -22,8 +22,24 @@ const (
 	portVXLANOld = 8472
 )
 
+// Most ports are told from a tunnel's by one bit: port*sieveFactor, of whose 16
+// bits the upper six number a bit of sieve. The factor is one of those with
+// which the tunnels share the fewest bits and none with DNS, HTTPS and other
+// common services.
+const (
+	sieveFactor = 6633
+	sieve       = 1<<(portL2TP*sieveFactor&0xffff>>10) | 1<<(portGTPU*sieveFactor&0xffff>>10) | 1<<(portTeredo*sieveFactor&0xffff>>10) |
+		1<<(portLISP*sieveFactor&0xffff>>10) | 1<<(portGRE*sieveFactor&0xffff>>10) | 1<<(portVXLAN*sieveFactor&0xffff>>10) |
+		1<<(portVXLANGPE*sieveFactor&0xffff>>10) | 1<<(portAYIYA*sieveFactor&0xffff>>10) | 1<<(portGENEVE*sieveFactor&0xffff>>10) |
+		1<<(portMPLS*sieveFactor&0xffff>>10) | 1<<(portVXLANOld*sieveFactor&0xffff>>10)
+)
+
 // tunnelPorts reports whether one of two ports is that of a tunnel.
 func tunnelPorts(src, dst uint16) bool {
+	const bits = uint64(sieve)
+	if (bits>>(src*sieveFactor>>10)|bits>>(dst*sieveFactor>>10))&1 == 0 {
+		return false
+	}
 	return tunnelPort(dst) || tunnelPort(src)
 }
 
