@@ -13,6 +13,7 @@ const (
 	octetDeltaCount            = 1
 	packetDeltaCount           = 2
 	protocolIdentifier         = 4
+	ipClassOfService           = 5
 	tcpControlBits             = 6
 	sourceTransportPort        = 7
 	sourceIPv4Address          = 8
@@ -45,6 +46,7 @@ const (
 	ipTTL                      = 192
 	biflowDirection            = 239
 	dot1qCustomerVlanID        = 245
+	ethernetType               = 256
 	selectorID                 = 302
 	selectorAlgorithm          = 304
 	samplingPacketInterval     = 305
@@ -74,7 +76,7 @@ type direction struct {
 	octets           uint64
 	frames           uint64
 	icmp             uint16 // type and code
-	flags, ttl       uint8
+	flags, ttl, dscp uint8
 	start            int64
 }
 
@@ -82,9 +84,9 @@ type direction struct {
 // both together, because the record does not know it for each.
 func directions(r *flow.Record, d *[2]direction) {
 	d[0] = direction{src: &r.SrcIP, dst: &r.DstIP, srcMAC: r.SrcMAC, dstMAC: r.DstMAC, srcPort: r.SrcPort, dstPort: r.DstPort,
-		packets: r.SrcPackets, octets: r.SrcBytes, frames: r.SrcFrameBytes, flags: r.SrcTCPFlags, ttl: r.SrcTTL, start: r.Start}
+		packets: r.SrcPackets, octets: r.SrcBytes, frames: r.SrcFrameBytes, flags: r.SrcTCPFlags, ttl: r.SrcTTL, dscp: r.SrcDSCP, start: r.Start}
 	d[1] = direction{src: &r.DstIP, dst: &r.SrcIP, srcMAC: r.DstMAC, dstMAC: r.SrcMAC, srcPort: r.DstPort, dstPort: r.SrcPort,
-		packets: r.DstPackets, octets: r.DstBytes, frames: r.DstFrameBytes, flags: r.DstTCPFlags, ttl: r.DstTTL, start: r.Start}
+		packets: r.DstPackets, octets: r.DstBytes, frames: r.DstFrameBytes, flags: r.DstTCPFlags, ttl: r.DstTTL, dscp: r.DstDSCP, start: r.Start}
 	if at := r.Start + int64(r.Response)*1000; r.Segment == 0 && at <= r.End {
 		d[1].start = at
 	}
@@ -116,6 +118,17 @@ func answerType(protocol uint8, t uint16) uint16 {
 		}
 	}
 	return t
+}
+
+// etherType is that of r's packets: ARP has a record of its own.
+func etherType(r *flow.Record) uint16 {
+	switch {
+	case r.EtherType != 0:
+		return r.EtherType
+	case shapeOf(r, false)&shapeIPv6 != 0:
+		return 0x86dd
+	}
+	return 0x0800
 }
 
 // endReason maps to the values of the registry: a record that is cut because a list is full goes on like one cut by the active timeout.

@@ -266,7 +266,7 @@ func testRecord() *flow.Record {
 		SrcIP: flow.AddrFrom(netip.MustParseAddr("192.0.2.1")), DstIP: flow.AddrFrom(netip.MustParseAddr("198.51.100.2")),
 		SrcPort: 40000, DstPort: 80, Protocol: 6, Start: 1_700_000_000_123_456_789, End: 1_700_000_001_000_000_001, EndReason: flow.EndDetected, FlowID: 9,
 		SrcPackets: 5, DstPackets: 4, SrcBytes: 500, DstBytes: 4000, SrcFrameBytes: 570, DstFrameBytes: 4056, SrcTCPFlags: 0x1b, DstTCPFlags: 0x1a,
-		SrcTTL: 64, DstTTL: 57, Response: 20_000, App: "http", HTTPMethod: "GET", HTTPHost: "example.org", HTTPURI: "/a", HTTPStatus: 200,
+		SrcTTL: 64, DstTTL: 57, SrcDSCP: 46, Response: 20_000, App: "http", HTTPMethod: "GET", HTTPHost: "example.org", HTTPURI: "/a", HTTPStatus: 200,
 		HTTPUserAgent: "curl/8", HTTPContentType: "text/html"}
 }
 
@@ -308,7 +308,7 @@ func TestFields(t *testing.T) {
 				{"flags", out.u64(tcpControlBits), 0x1b}, {"reverse flags", back(tcpControlBits), 0x1a},
 				{"ttl", out.u64(ipTTL), 64}, {"reverse ttl", back(ipTTL), 57},
 				{"vlan", out.u64(vlanID), 7}, {"flow id", out.u64(flowID), 9}, {"interface", out.u64(ingressInterface), 1},
-				{"mac", out.u64(sourceMacAddress), 0x020000000001}, {"end reason", out.u64(flowEndReason), 3}, {"status", out.u64(httpStatusCode), 200},
+				{"mac", out.u64(sourceMacAddress), 0x020000000001}, {"ethertype", out.u64(ethernetType), 0x800}, {"class", out.u64(ipClassOfService), 46 << 2}, {"end reason", out.u64(flowEndReason), 3}, {"status", out.u64(httpStatusCode), 200},
 			} {
 				want := c.want
 				switch {

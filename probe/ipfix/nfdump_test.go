@@ -108,7 +108,7 @@ func TestNfdump(t *testing.T) {
 			}
 			end()
 			cmd := exec.Command("nfdump", "-q", "-6", "-N", "-R", dir, "-o", // not %ter: the end's fraction is wrong in 1.7.1
-				"fmt:%ts|%te|%pr|%sa|%sp|%da|%dp|%flg|%ipkt|%ibyt|%opkt|%obyt|%svln|%ismc|%idmc")
+				"fmt:%ts|%te|%pr|%sa|%sp|%da|%dp|%flg|%ipkt|%ibyt|%opkt|%obyt|%svln|%ismc|%idmc|%stos")
 			cmd.Env = append(os.Environ(), "TZ=UTC")
 			out, err := cmd.CombinedOutput()
 			if err != nil {
@@ -150,7 +150,7 @@ func nfdumpLines(r *flow.Record, biflow bool) (lines []string) {
 		}
 		ms := func(ns int64) string { return time.Unix(0, ns).UTC().Format("2006-01-02 15:04:05.000") }
 		lines = append(lines, strings.Join([]string{ms(a.start), ms(r.End), fmt.Sprint(r.Protocol), a.src.String(), sp, a.dst.String(), dp, string(flags),
-			fmt.Sprint(a.packets), fmt.Sprint(a.octets), fmt.Sprint(b.packets), fmt.Sprint(b.octets), fmt.Sprint(r.VLAN), mac(a.srcMAC), mac(a.dstMAC)}, "|"))
+			fmt.Sprint(a.packets), fmt.Sprint(a.octets), fmt.Sprint(b.packets), fmt.Sprint(b.octets), fmt.Sprint(r.VLAN), mac(a.srcMAC), mac(a.dstMAC), fmt.Sprint(a.dscp << 2)}, "|"))
 	}
 	switch {
 	case biflow && r.SrcPackets > 0:

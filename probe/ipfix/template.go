@@ -94,6 +94,7 @@ func layout(s shape, start uint16) []field {
 		fields = append(fields, icmpTypeCode)
 	}
 	add(protocolIdentifier, 1, func(b []byte, in *input) []byte { return append(b, in.Protocol) })
+	add(ethernetType, 2, func(b []byte, in *input) []byte { return u16(b, etherType(in.Record)) })
 	add(flowEndReason, 1, func(b []byte, in *input) []byte { return append(b, endReason(in.EndReason)) })
 	add(vlanID, 2, func(b []byte, in *input) []byte { return u16(b, in.VLAN) })
 	add(dot1qCustomerVlanID, 2, func(b []byte, in *input) []byte { return u16(b, in.VLANInner) })
@@ -110,6 +111,7 @@ func layout(s shape, start uint16) []field {
 	add(layer2OctetDeltaCount, 8, func(b []byte, in *input) []byte { return u64(b, in.frames/in.sampled) })
 	add(tcpControlBits, 2, func(b []byte, in *input) []byte { return u16(b, uint16(in.flags)) })
 	add(ipTTL, 1, func(b []byte, in *input) []byte { return append(b, in.ttl) })
+	add(ipClassOfService, 1, func(b []byte, in *input) []byte { return append(b, in.dscp<<2) }) // without the two bits of ECN
 	if s&shapeBiflow != 0 {
 		back := append([]field{fields[0]}, fields[counts:]...)
 		if s&shapeICMP != 0 {

@@ -114,9 +114,9 @@ func (p *pattern) recogniser() (r Recogniser, err error) {
 	switch p.From {
 	case "":
 	case "client":
-		match = func(b []byte, f Flow) Match { return only(f.FromSrc, p.match, b, f) }
+		match = p.of(true)
 	case "server":
-		match = func(b []byte, f Flow) Match { return only(!f.FromSrc, p.match, b, f) }
+		match = p.of(false)
 	default:
 		return r, fmt.Errorf("from %q: client or server is needed, or nothing for both", p.From)
 	}
@@ -134,12 +134,14 @@ func (p *pattern) recogniser() (r Recogniser, err error) {
 	return r, nil
 }
 
-// only asks match for one side, and waits for it.
-func only(its bool, match func([]byte, Flow) Match, b []byte, f Flow) Match {
-	if !its {
-		return Maybe
+// of matches what one side says.
+func (p *pattern) of(src bool) func([]byte, Flow) Match {
+	return func(b []byte, f Flow) Match {
+		if f.FromSrc != src {
+			return No
+		}
+		return p.match(b, f)
 	}
-	return match(b, f)
 }
 
 // match compares all parts.

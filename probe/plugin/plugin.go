@@ -81,7 +81,7 @@ type Sink interface {
 type Match uint8
 
 const (
-	No    Match = iota // it is something else
+	No    Match = iota // it is something else, as far as this side goes
 	Maybe              // too few octets to tell: ask again with more
 	Yes
 )
@@ -104,7 +104,7 @@ type Recogniser struct {
 	// Stream is asked with what one side of a TCP connection sent first: at least 1 octet, in order, more with each
 	// call that follows a Maybe. nil: not for TCP.
 	Stream func(b []byte, f Flow) Match
-	// Datagram is asked with the payload of a UDP packet; Maybe means: ask with the next one. nil: not for UDP.
+	// Datagram is asked with the payload of each of the first UDP packets until it says Yes; Maybe is No. nil: not for UDP.
 	Datagram func(b []byte, f Flow) Match
 }
 
