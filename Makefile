@@ -44,6 +44,11 @@ race: $(NATIVE) ## all tests under the race detector (needs a C compiler)
 fuzz: ## every fuzz target, FUZZTIME each (60s)
 	@deploy/fuzz.sh $(FUZZTIME) $(MODULES)
 
+quality: ## applications, fingerprints, fields and states against what the references say of the captures
+	@cd probe && $(GOTEST) -count=1 -v ./quality ./dpi ./meter -run 'Applications|ServerNames|Risks|Fields|Oracle|Peers|Zeek|CommunityID' >$(CURDIR)/.quality.log 2>&1; status=$$?; \
+		sed -n 's/.*quality: //p' $(CURDIR)/.quality.log; if [ $$status != 0 ]; then grep -E -- '--- FAIL|not explained|promised|panic' $(CURDIR)/.quality.log; fi; \
+		rm -f $(CURDIR)/.quality.log; exit $$status
+
 bench: build ## packets per CPU second, bytes per flow, rows per second: prints a table
 	cd deploy && go run ./bench
 
@@ -64,5 +69,5 @@ $(NATIVE): deploy/tapwatch/package-lock.json
 	npm ci --prefix deploy/tapwatch --no-audit --no-fund
 	@touch $@
 
-.PHONY: help demo test check build tapwatch lint race fuzz bench e2e e2e-kill gen clean
+.PHONY: help demo test check build tapwatch lint race fuzz bench e2e e2e-kill quality gen clean
 .DEFAULT_GOAL := help

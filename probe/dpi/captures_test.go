@@ -169,8 +169,13 @@ func (a *tally) report(list string) {
 			a.t.Logf("no longer a disagreement, take it off %s: %.120s", list, w)
 		}
 	}
+	differ := map[string]int{}
+	for _, w := range a.wrong {
+		differ[strings.Split(w, "\t")[1]]++
+	}
 	for _, f := range slices.Sorted(maps.Keys(a.same)) {
-		a.t.Logf("%-16s %d agree", f, a.same[f])
+		total := a.same[f] + differ[f]
+		a.t.Logf("quality: %-44s %6d of %6d  %6.2f %%", f+" ("+strings.TrimSuffix(filepath.Base(list), filepath.Ext(list))+")", a.same[f], total, 100*float64(a.same[f])/float64(total))
 	}
 	a.t.Logf("%d disagree, all of them listed with a reason: %d", len(a.wrong), listed)
 }

@@ -217,7 +217,7 @@ func TestZeek(t *testing.T) {
 	}
 	t.Logf("%d connections of Zeek, %d of them found", conns, found)
 	for _, f := range fields {
-		t.Logf("%-14s %4d of %4d equal", f, equal[f], total[f])
+		t.Logf("quality: %-44s %6d of %6d  %6.2f %%", f+" as Zeek's", equal[f], total[f], 100*float64(equal[f])/float64(max(total[f], 1)))
 	}
 	for _, reason := range slices.Sorted(maps.Keys(explained)) {
 		t.Logf("%4d differ: %s", explained[reason], reason)

@@ -192,6 +192,7 @@ func keyOf(r *flow.Record) pair {
 
 // TestServerNames: JA4 and server names are nDPI's.
 func TestServerNames(t *testing.T) {
+	bugs := 0
 	ja4, sni := tally{name: "JA4 as nDPI's"}, tally{name: "server name as nDPI's (TLS, QUIC)"}
 	ndpiCaptures(t, func(name, path string, expected []ndpiFlow) {
 		type hello struct{ ja4, sni map[string]bool }
@@ -210,15 +211,41 @@ func TestServerNames(t *testing.T) {
 				continue
 			}
 			if n.ja4 != "" {
-				ja4.check(n.master, got.ja4[n.ja4], "%s\t%s is %s", name, n.ja4, list(got.ja4))
+				same := slices.ContainsFunc(slices.Collect(maps.Keys(got.ja4)), func(ours string) bool { return sameJA4(ours, n.ja4) })
+				if same && !got.ja4[n.ja4] {
+					bugs++
+				}
+				ja4.check(n.master, same, "%s\t%s is %s", name, n.ja4, list(got.ja4))
 			}
 			if n.sni != "" && (n.master == "TLS" || n.master == "QUIC" || n.master == "DTLS") {
 				sni.check(n.master, got.sni[strings.ToLower(n.sni)], "%s\t%s is %s", name, n.sni, list(got.sni))
 			}
 		}
 	})
+	t.Logf("%d of the JA4 differ by what nDPI of that year got wrong", bugs)
 	ja4.report(t, 97, "testdata/ja4.tsv")
 	sni.report(t, 97, "testdata/sni.tsv")
+}
+
+// sameJA4 compares with nDPI of 2024-10, which wrote three things otherwise
+// than the definition (JA4.md of FoxIO): 'd' also without a server name, the
+// first two characters of the ALPN in place of its first and last, and the
+// digest of nothing where there are no extensions.
+func sameJA4(ours, theirs string) bool {
+	if len(ours) != len(theirs) || len(ours) != 36 {
+		return false
+	}
+	a, b := []byte(ours), []byte(theirs)
+	if a[3] == 'i' && b[3] == 'd' {
+		b[3] = 'i'
+	}
+	if a[8] == b[8] {
+		b[9] = a[9]
+	}
+	if string(a[24:]) == "000000000000" && string(b[24:]) == "e3b0c44298fc" {
+		copy(b[24:], a[24:])
+	}
+	return string(a) == string(b)
 }
 
 func list(m map[string]bool) string { return fmt.Sprintf("%q", slices.Sorted(maps.Keys(m))) }
