@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"runtime"
 	"slices"
 	"time"
 )
@@ -35,13 +36,26 @@ const maxPending = 64 << 20
 // Find writes the kept packets that match q to out, as one file in order of time;
 // packets of the same time as they came. It sees what is on disk: a packet gets there
 // Config.BlockTime after it was seen. Nothing is written when nothing matches. Memory
-// is bounded. Errors wrap ErrNotFound, ErrQuery, ErrLinkTypes, ctx's or the writer's
+// is bounded, and capture has the processor first. out is written from another
+// goroutine, while Find waits. Errors wrap ErrNotFound, ErrQuery, ErrLinkTypes, ctx's or the writer's
 // error; the Result is valid with an error too. Any number of Finds may run.
-func (r *Ring) Find(ctx context.Context, q Query, out io.Writer, lim Limits) (Result, error) {
+func (r *Ring) Find(ctx context.Context, q Query, out io.Writer, lim Limits) (res Result, err error) {
 	m, err := newMatcher(q)
 	if err != nil {
 		return Result{}, err
 	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		runtime.LockOSThread() // and never unlock: the thread's priority dies with it
+		background()
+		res, err = r.find(ctx, m, out, lim)
+	}()
+	<-done
+	return res, err
+}
+
+func (r *Ring) find(ctx context.Context, m *matcher, out io.Writer, lim Limits) (Result, error) {
 	unpack, err := newUnpacker(r.key)
 	if err != nil {
 		return Result{}, err

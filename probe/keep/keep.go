@@ -74,7 +74,7 @@ func DefaultConfig() Config {
 	return Config{
 		MaxBytes: 10 << 30, MaxAge: 24 * time.Hour, MinFree: 1 << 30,
 		CutoffBytes: 1 << 20, CutoffIdle: time.Minute, CutoffFlows: 1 << 16,
-		Compression: "fastest", BlockBytes: 1 << 20, BlockTime: time.Second, Blocks: 8, SegmentBytes: 64 << 20,
+		Compression: "fastest", BlockBytes: 256 << 10, BlockTime: time.Second, Blocks: 16, SegmentBytes: 64 << 20,
 		API: APIConfig{MaxFetches: 2, MaxBytes: 1 << 30, Timeout: 10 * time.Minute},
 	}
 }

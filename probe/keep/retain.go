@@ -26,7 +26,7 @@ func (r *Ring) makeRoom(need int64) error {
 		}
 	}
 	for {
-		avail, known := available(r.cfg.Dir)
+		avail, known := r.free(r.cfg.Dir)
 		if !known || avail-need >= int64(r.cfg.MinFree) {
 			return nil
 		}

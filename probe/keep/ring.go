@@ -26,6 +26,7 @@ type Ring struct {
 	run          uint64
 	segmentBytes int64
 	now          func() time.Time
+	free         func(dir string) (int64, bool)
 
 	queue chan *block
 	stop  chan struct{} // closed by Close: no more blocks come
@@ -63,7 +64,7 @@ func Open(cfg Config, log *slog.Logger, reg prometheus.Registerer) (*Ring, error
 	if err := cfg.Check(); err != nil {
 		return nil, fmt.Errorf("open packet ring: %w", err)
 	}
-	r := &Ring{cfg: cfg, log: log, run: random64(), now: time.Now, queue: make(chan *block, maxQueue), stop: make(chan struct{}),
+	r := &Ring{cfg: cfg, log: log, run: random64(), now: time.Now, free: available, queue: make(chan *block, maxQueue), stop: make(chan struct{}),
 		done: make(chan struct{}), nextID: 1, removed: make(map[string]uint64),
 		segmentBytes: min(int64(cfg.SegmentBytes), max(int64(cfg.MaxBytes)/8, minSegmentBytes))}
 	if err := r.open(); err != nil {
