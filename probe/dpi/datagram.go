@@ -10,7 +10,6 @@ func (in *Inspector) datagram(st *State, d side, p *decode.Packet, rec *flow.Rec
 	if st.kind == kindNone && !in.recogniseDatagram(st, d, p.Payload, rec) || st.finished {
 		return
 	}
-	st.fragment = p.Fragment
 	switch {
 	case st.parser.message != nil:
 		st.parser.message(in, st, d, p.Payload, rec, p.Time)

@@ -51,6 +51,7 @@ type Inspector struct {
 	protocols          []protocol
 	tcpPorts, udpPorts portNames
 	hint               hint
+	whole              decode.Packet // a datagram put together from fragments
 	expected           expectations
 
 	pool    bufferPool
@@ -115,9 +116,11 @@ func (in *Inspector) Inspect(st *State, p *decode.Packet, fromSrc bool, rec *flo
 		st = in.newState()
 		rec.Service = in.services.ByAddr(rec.DstIP)
 	}
-	if st.finished || p.PayloadLen == 0 || p.Bare {
+	fragment := p.Fragment
+	if p = p.Whole(&in.whole); st.finished || p == nil || p.PayloadLen == 0 || p.Bare {
 		return st, false
 	}
+	st.fragment = fragment
 	if st.swap {
 		exchangeSides(st, rec)
 	}

@@ -34,7 +34,7 @@ type State struct {
 	blocked   bool // a parser waits for room in a list of the record
 	swap      bool // the sides were exchanged after fields of a side were written
 	seen      bool // some payload was captured
-	fragment  bool // the datagram at hand is a piece of one
+	fragment  bool // the datagram at hand came in fragments
 	packets   uint8
 	transport uint8     // IP protocol
 	port      uint16    // the responder's, for the guess by port

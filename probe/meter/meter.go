@@ -279,7 +279,7 @@ func (t *Table) count(r ref, e *entry, from int, p *decode.Packet) {
 		}
 	}
 	t.volume(e, from, p, told)
-	if t.inspector != nil && p.PayloadLen > 0 && !e.dpiDone && !p.Bare {
+	if t.inspector != nil && !e.dpiDone && !p.FragmentPending && (p.PayloadLen > 0 && !p.Bare || p.Reassembled != nil) {
 		t.inspect(e, from, p)
 	}
 }
@@ -302,6 +302,7 @@ func (t *Table) inspect(e *entry, from int, p *decode.Packet) {
 		e.turned = false
 		t.observation(f.rec, e)
 	}
+	f.rec.Start = e.start
 	full := false
 	f.state, full = t.inspector.Inspect(f.state, p, uint8(from) == e.initiator, f.rec)
 	e.dpiDone = f.state.Done()
