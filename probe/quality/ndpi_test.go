@@ -42,6 +42,7 @@ type ndpiFlow struct {
 	service    string
 	confidence string
 	ja4, sni   string
+	ja3, ja3s  string
 	risks      []string
 }
 
@@ -60,7 +61,7 @@ func pairOf(proto uint8, a, b netip.AddrPort) pair {
 
 var (
 	ndpiLine  = regexp.MustCompile(`^\t\d+\t(\S+) (\S+) <?-> (\S+) .*?\[proto: [\d.]+/([^\]]+)\]`)
-	ndpiField = regexp.MustCompile(`\[(Confidence|JA4|Hostname/SNI): ([^\]]*)\]`)
+	ndpiField = regexp.MustCompile(`\[(Confidence|JA4|JA3C|JA3S|Hostname/SNI): ([^\]]*)\]`)
 	ndpiProto = map[string]uint8{"TCP": 6, "UDP": 17, "ICMP": 1, "ICMPV6": 58, "IGMP": 2, "SCTP": 132}
 )
 
@@ -101,6 +102,10 @@ func readNDPI(t *testing.T, path string) (all []ndpiFlow) {
 				n.confidence = f[2]
 			case "JA4":
 				n.ja4 = f[2]
+			case "JA3C":
+				n.ja3 = f[2]
+			case "JA3S":
+				n.ja3s, _, _ = strings.Cut(f[2], " ") // nDPI adds what it thinks of the cipher
 			case "Hostname/SNI":
 				n.sni = f[2]
 			}
@@ -193,16 +198,17 @@ func keyOf(r *flow.Record) pair {
 // TestServerNames: JA4 and server names are nDPI's.
 func TestServerNames(t *testing.T) {
 	bugs := 0
-	ja4, sni := tally{name: "JA4 as nDPI's"}, tally{name: "server name as nDPI's (TLS, QUIC)"}
+	ja4, ja3, sni := tally{name: "JA4 as nDPI's"}, tally{name: "JA3 and JA3S as nDPI's"}, tally{name: "server name as nDPI's (TLS, QUIC)"}
 	ndpiCaptures(t, func(name, path string, expected []ndpiFlow) {
-		type hello struct{ ja4, sni map[string]bool }
+		type set = map[string]bool
+		type hello struct{ ja4, sni, ja3, ja3s set }
 		ours := map[pair]hello{}
 		for _, r := range records(t, path) {
 			k := keyOf(&r)
 			if ours[k].ja4 == nil {
-				ours[k] = hello{map[string]bool{}, map[string]bool{}}
+				ours[k] = hello{set{}, set{}, set{}, set{}}
 			}
-			ours[k].ja4[r.JA4] = true
+			ours[k].ja4[r.JA4], ours[k].ja3[r.JA3], ours[k].ja3s[r.JA3S] = true, true, true
 			ours[k].sni[strings.ToLower(r.TLSSNI)] = true
 		}
 		for _, n := range expected {
@@ -217,6 +223,12 @@ func TestServerNames(t *testing.T) {
 				}
 				ja4.check(n.master, same, "%s\t%s is %s", name, n.ja4, list(got.ja4))
 			}
+			if n.ja3 != "" {
+				ja3.check(n.master, got.ja3[n.ja3], "%s\tJA3 %s is %s", name, n.ja3, list(got.ja3))
+			}
+			if n.ja3s != "" {
+				ja3.check(n.master, got.ja3s[n.ja3s], "%s\tJA3S %s is %s", name, n.ja3s, list(got.ja3s))
+			}
 			if n.sni != "" && (n.master == "TLS" || n.master == "QUIC" || n.master == "DTLS") {
 				sni.check(n.master, got.sni[strings.ToLower(n.sni)], "%s\t%s is %s", name, n.sni, list(got.sni))
 			}
@@ -224,6 +236,7 @@ func TestServerNames(t *testing.T) {
 	})
 	t.Logf("%d of the JA4 differ by what nDPI of that year got wrong", bugs)
 	ja4.report(t, 97, "testdata/ja4.tsv")
+	ja3.report(t, 97, "testdata/ja3.tsv")
 	sni.report(t, 97, "testdata/sni.tsv")
 }
 
