@@ -54,7 +54,8 @@ type Observer struct {
 	byRec  *Counts   // of the last record
 	copies [tableSize]firstCopy
 	talks  [tableSize]talk
-	tick   uint32 // counts samples, to check every few
+	tick   uint32       // counts samples, to check every few
+	told   map[any]bool // findings that News has returned
 }
 
 const tableSize = 1024

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/tapwatch/tapwatch/probe/capture"
 	"github.com/tapwatch/tapwatch/probe/decode"
 	"github.com/tapwatch/tapwatch/proto/flow"
@@ -123,8 +125,13 @@ func TestClock(t *testing.T) {
 func TestDecay(t *testing.T) {
 	o := New(DefaultConfig())
 	observe(t, o, &crafted{list: change(makeTalks(40, false), func(s *segment) bool { return s.up })})
-	if len(o.Findings()) != 1 {
+	if len(o.Findings()) != 1 || len(o.News()) != 1 || len(o.News()) != 0 {
 		t.Fatalf("%+v", o.Findings())
+	}
+	reg := prometheus.NewRegistry()
+	NewMetrics(reg).Update("0", o)
+	if families, err := reg.Gather(); err != nil || len(families) != 2 || len(families[0].Metric) < 10 {
+		t.Errorf("%v, %v", families, err)
 	}
 	for range 3 {
 		o.Decay()
