@@ -52,6 +52,12 @@ quality: ## applications, fingerprints, fields and states against what the refer
 bench: build ## packets per CPU second, bytes per flow, rows per second: prints a table
 	cd deploy && go run ./bench
 
+bench-probe: ## the probe next to other flow meters, and what its packets, flows and workers cost: prints tables
+	cd probe && go build -trimpath -o $(BIN)/probe ./cmd/probe && go run ./bench $(if $(PCAP),-capture '$(abspath $(PCAP))')
+
+cross: ## the probe for Windows and macOS, where it reads captures
+	@for os in windows darwin; do (cd probe && GOOS=$$os go build -trimpath -o $(BIN)/probe-$$os ./cmd/probe) || exit 1; done
+
 e2e: $(NATIVE) ## the chain on many captures, in full
 	cd deploy && TAPWATCH_E2E=full $(GOTEST) -count=1 -timeout 40m -v ./e2e
 
@@ -69,5 +75,5 @@ $(NATIVE): deploy/tapwatch/package-lock.json
 	npm ci --prefix deploy/tapwatch --no-audit --no-fund
 	@touch $@
 
-.PHONY: help demo test check build tapwatch lint race fuzz bench e2e e2e-kill quality gen clean
+.PHONY: help demo test check build tapwatch lint race fuzz bench bench-probe cross e2e e2e-kill quality gen clean
 .DEFAULT_GOAL := help
