@@ -12,11 +12,14 @@ func bacnetProtocol() protocol {
 }
 
 var (
-	bacnetConfirmed = map[byte]string{0: "acknowledgeAlarm", 1: "confirmedCOVNotification", 2: "confirmedEventNotification", 5: "subscribeCOV", 6: "atomicReadFile",
-		7: "atomicWriteFile", 8: "addListElement", 10: "createObject", 11: "deleteObject", 12: "readProperty", 14: "readPropertyMultiple", 15: "writeProperty",
-		16: "writePropertyMultiple", 17: "deviceCommunicationControl", 20: "reinitializeDevice", 26: "readRange"}
-	bacnetUnconfirmed = map[byte]string{0: "i-Am", 1: "i-Have", 2: "unconfirmedCOVNotification", 3: "unconfirmedEventNotification", 5: "unconfirmedTextMessage",
-		6: "timeSynchronization", 7: "who-Has", 8: "who-Is", 9: "utcTimeSynchronization"}
+	// Services (ASHRAE 135, clause 21).
+	bacnetConfirmed = map[byte]string{0: "acknowledgeAlarm", 1: "confirmedCOVNotification", 2: "confirmedEventNotification", 3: "getAlarmSummary",
+		4: "getEnrollmentSummary", 5: "subscribeCOV", 6: "atomicReadFile", 7: "atomicWriteFile", 8: "addListElement", 9: "removeListElement", 10: "createObject",
+		11: "deleteObject", 12: "readProperty", 13: "readPropertyConditional", 14: "readPropertyMultiple", 15: "writeProperty", 16: "writePropertyMultiple",
+		17: "deviceCommunicationControl", 18: "confirmedPrivateTransfer", 19: "confirmedTextMessage", 20: "reinitializeDevice", 21: "vtOpen", 22: "vtClose",
+		23: "vtData", 24: "authenticate", 25: "requestKey", 26: "readRange", 27: "lifeSafetyOperation", 28: "subscribeCOVProperty", 29: "getEventInformation"}
+	bacnetUnconfirmed = map[byte]string{0: "i-Am", 1: "i-Have", 2: "unconfirmedCOVNotification", 3: "unconfirmedEventNotification", 4: "unconfirmedPrivateTransfer",
+		5: "unconfirmedTextMessage", 6: "timeSynchronization", 7: "who-Has", 8: "who-Is", 9: "utcTimeSynchronization", 10: "writeGroup"}
 )
 
 // looksBACnet wants the type, a function and the datagram's length.

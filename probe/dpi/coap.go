@@ -68,6 +68,9 @@ func (in *Inspector) coapMessage(st *State, _ side, b []byte, rec *flow.Record, 
 	case b[1] == 0: // empty: ping, acknowledgement, reset
 	case class == 0:
 		path, _ := coapPath(b, append(append(in.scratch[:0], coapMethods[detail]...), ' '))
+		if len(path) == len(coapMethods[detail])+1 {
+			path = append(path, '/')
+		}
 		in.scratch = path
 		in.addRequest(st, path, rec)
 	default:

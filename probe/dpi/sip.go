@@ -157,7 +157,10 @@ func (in *Inspector) sipHead(st *State, d side, head []byte, rec *flow.Record) {
 			in.setOnce(&rec.User, user, rec)
 		}
 		if rec.Domain == "" {
-			_, host, _ := bytes.Cut(target, []byte{'@'})
+			_, host, _ := bytes.Cut(target, []byte{':'})
+			if i := bytes.IndexByte(host, '@'); i >= 0 {
+				host = host[i+1:]
+			}
 			if k := bytes.IndexAny(host, ";:?>"); k >= 0 {
 				host = host[:k]
 			}
