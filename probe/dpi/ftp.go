@@ -167,7 +167,7 @@ func (in *Inspector) ftpReply(st *State, line []byte, n int, rec *flow.Record, n
 	if st.flags&mailGreeted == 0 {
 		st.flags |= mailGreeted
 		if code == 220 {
-			in.software(sideDst, text, rec)
+			in.software(sideDst, bytes.TrimSpace(text), rec)
 			return n
 		}
 	}

@@ -14,6 +14,7 @@ func checkRecord(t *testing.T, r *flow.Record) {
 	t.Helper()
 	lists := append(append(append([]string{r.App, r.TLSSNI, r.TLSALPN, r.JA3, r.JA3S, r.JA4, r.HTTPMethod, r.HTTPHost, r.HTTPURI, r.HTTPUserAgent,
 		r.HTTPContentType, r.SSHClient, r.SSHServer, r.HASSH, r.HASSHServer}, r.HTTPRequests...), r.DNSNames...), r.DNSAnswers...)
+	lists = append(append(append(lists, r.User, r.Domain, r.AppHost, r.AppVersion, r.ClientSoftware, r.ServerSoftware), r.AppRequests...), r.AppResponses...)
 	for _, s := range lists {
 		if len(s) > flow.MaxString || !utf8.ValidString(s) || strings.ContainsFunc(s, func(c rune) bool { return c < ' ' || c == 0x7f }) {
 			t.Errorf("string %q", s)
@@ -22,7 +23,7 @@ func checkRecord(t *testing.T, r *flow.Record) {
 	if len(r.DNSNames) != len(r.DNSQTypes) || len(r.DNSNames) != len(r.DNSRcodes) {
 		t.Errorf("%d names, %d types, %d rcodes", len(r.DNSNames), len(r.DNSQTypes), len(r.DNSRcodes))
 	}
-	for _, n := range []int{len(r.DNSNames), len(r.DNSAnswers), len(r.HTTPRequests), len(r.HTTPStatuses)} {
+	for _, n := range []int{len(r.DNSNames), len(r.DNSAnswers), len(r.HTTPRequests), len(r.HTTPStatuses), len(r.AppRequests), len(r.AppResponses)} {
 		if n > flow.MaxList {
 			t.Errorf("a list of %d", n)
 		}
@@ -53,6 +54,7 @@ func FuzzFlow(f *testing.F) {
 	f.Add(uint8(17), uint16(137), frame(query(7, "FHEPFCELEHFCEPFFFACACACACACACABN", 32)))
 	f.Add(uint8(17), uint16(443), frame(sealInitial(f, quicV1, "12345678", "12345678", "", true, 0, crypto(3, "abc"))))
 	f.Add(uint8(132), uint16(80), frame("\x00\x03\x00\x22\x00\x00\x00\x01\x00\x00\x00\x00\x00\x00\x00\x00GET / HTTP/1.1\r\n\r\n"))
+	addSamples(f)
 	f.Fuzz(func(t *testing.T, proto uint8, port uint16, script []byte) {
 		in := NewInspector(Config{BufferBytes: 64 << 10, InternStrings: 16})
 		var (

@@ -158,14 +158,14 @@ func (in *Inspector) smtpReply(st *State, d side, line []byte, n int, rec *flow.
 	code, more, text := replyLine(line)
 	if code == 0 || more {
 		if st.flags&mailGreeted == 0 && code == 220 {
-			in.software(sideDst, text, rec)
+			in.software(sideDst, bytes.TrimSpace(text), rec)
 		}
 		return n
 	}
 	if st.flags&mailGreeted == 0 {
 		st.flags |= mailGreeted
 		if code == 220 {
-			in.software(sideDst, text, rec)
+			in.software(sideDst, bytes.TrimSpace(text), rec)
 			return n
 		}
 	}

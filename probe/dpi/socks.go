@@ -162,7 +162,9 @@ func (in *Inspector) socksClient(st *State, d side, b []byte, rec *flow.Record) 
 				in.scratch = append(in.scratch, ']')
 			}
 		default:
-			return in.socksEnd(st, b)
+			if !r.bad {
+				return in.socksEnd(st, b)
+			}
 		}
 		port := r.u16()
 		if r.bad {

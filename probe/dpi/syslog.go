@@ -86,10 +86,14 @@ func looksSyslogStream(b []byte, h *hint) verdict {
 }
 
 func (in *Inspector) syslogStream(st *State, d side, b []byte, rec *flow.Record, now int64) int {
+	m, enough := b, 256 // octets in which host and program stand
 	if i := bytes.IndexByte(b[:min(len(b), 6)], ' '); i > 0 && digits(b[:i]) {
-		b = b[i+1:]
+		m, enough = b[i+1:], min(enough, int(number(b[:i])))
 	}
-	in.syslogMessage(st, d, b, rec, now)
+	if len(m) < enough && bytes.IndexByte(m, '\n') < 0 {
+		return 0
+	}
+	in.syslogMessage(st, d, m, rec, now)
 	st.finished = true // there may be millions
 	return len(b)
 }
