@@ -71,6 +71,9 @@ func (c *cutoff) hash(p *decode.Packet) uint64 {
 			d = bits.RotateLeft64(d, 21)
 		}
 	}
+	if p.Tunnel != flow.TunnelNone { // the same flow in another tunnel is another
+		s, d = s^fold(le.Uint64(p.OuterSrc[8:])^c.seed[0], c.seed[1]), d^fold(le.Uint64(p.OuterDst[8:])^c.seed[0], c.seed[1])
+	}
 	return fold(fold(s^sp, c.seed[1])+fold(d^dp, c.seed[1]), c.seed[0]^uint64(p.Protocol)<<32)
 }
 

@@ -103,9 +103,9 @@ func FetchFile(ctx context.Context, opt FetchOptions, path string) (Fetched, err
 }
 
 // ReadToken returns the token in a file, or for an empty path that of the
-// environment's TAPWATCH_PROBE_TOKEN; environ is as of os.Environ.
+// environment's TAPWATCH_FETCH_TOKEN; environ is as of os.Environ.
 func ReadToken(path string, environ []string) (string, error) {
-	const name = "TAPWATCH_PROBE_TOKEN"
+	const name = "TAPWATCH_FETCH_TOKEN"
 	if path == "" {
 		for _, e := range environ {
 			if token, ok := strings.CutPrefix(e, name+"="); ok && token != "" {

@@ -25,7 +25,7 @@ const (
 	blockVersion = 1
 	headerBytes  = 96
 	recordBytes  = 20
-	flowKeyBytes = 37
+	flowKeyBytes = 69
 	noFlow       = 1<<16 - 1
 	maxFlows     = noFlow
 	maxLinks     = 1 << 10
@@ -35,7 +35,7 @@ const (
 
 	// maxRawBody is the largest body: a block's buffer, and a key for each packet.
 	maxRawBody = 2*maxBlockBytes + 4 + maxFlows*flowKeyBytes
-	maxMeta    = 2 + maxLinks*(3+maxName) + 8 + 4*maxFlows + 8*maxFlows
+	maxMeta    = 2 + maxLinks*(3+maxName) + 8 + 4*maxFlows + 16*maxFlows
 )
 
 var (
@@ -49,17 +49,22 @@ func damaged(format string, args ...any) error {
 
 // flowKey is a flow as the first packet in a block had it; ICMP has type and code.
 type flowKey struct {
-	src, dst         flow.Addr
-	srcPort, dstPort uint16
-	protocol         uint8
+	src, dst           flow.Addr
+	outerSrc, outerDst flow.Addr // of the tunnel; zero: none
+	srcPort, dstPort   uint16
+	protocol           uint8
 }
+
+func (k *flowKey) tunnelled() bool { return k.outerSrc != flow.Addr{} || k.outerDst != flow.Addr{} }
 
 func (k *flowKey) community() uint64 {
 	return flow.CommunityHash(k.src, k.dst, k.srcPort, k.dstPort, k.protocol)
 }
 
 func appendFlowKey(b []byte, k *flowKey) []byte {
-	b = append(append(b, k.src[:]...), k.dst[:]...)
+	for _, a := range [...]*flow.Addr{&k.src, &k.dst, &k.outerSrc, &k.outerDst} {
+		b = append(b, a[:]...)
+	}
 	b = binary.LittleEndian.AppendUint16(b, k.srcPort)
 	b = binary.LittleEndian.AppendUint16(b, k.dstPort)
 	return append(b, k.protocol)
@@ -68,7 +73,9 @@ func appendFlowKey(b []byte, k *flowKey) []byte {
 func readFlowKey(b []byte) (k flowKey) {
 	copy(k.src[:], b)
 	copy(k.dst[:], b[16:])
-	k.srcPort, k.dstPort, k.protocol = binary.LittleEndian.Uint16(b[32:]), binary.LittleEndian.Uint16(b[34:]), b[36]
+	copy(k.outerSrc[:], b[32:])
+	copy(k.outerDst[:], b[48:])
+	k.srcPort, k.dstPort, k.protocol = binary.LittleEndian.Uint16(b[64:]), binary.LittleEndian.Uint16(b[66:]), b[68]
 	return k
 }
 

@@ -174,7 +174,7 @@ func same(t testing.TB, what string, got, want []frame) {
 
 // keyOf is a flow's identity, the same for both directions.
 func keyOf(p *decode.Packet) flowKey {
-	k := flowKey{p.Src, p.Dst, p.SrcPort, p.DstPort, p.Protocol}
+	k := flowKey{src: p.Src, dst: p.Dst, srcPort: p.SrcPort, dstPort: p.DstPort, protocol: p.Protocol}
 	if bytes.Compare(k.src[:], k.dst[:]) > 0 || k.src == k.dst && k.srcPort > k.dstPort {
 		k.src, k.dst, k.srcPort, k.dstPort = k.dst, k.src, k.dstPort, k.srcPort
 	}

@@ -81,6 +81,9 @@ func (p *packer) index(b *block) {
 		k := &b.flows[i]
 		p.communities = append(p.communities, uint32(k.community()>>32))
 		p.hosts = append(p.hosts, hostHash(&k.src), hostHash(&k.dst))
+		if k.tunnelled() {
+			p.hosts = append(p.hosts, hostHash(&k.outerSrc), hostHash(&k.outerDst))
+		}
 	}
 	slices.Sort(p.communities)
 	slices.Sort(p.hosts)

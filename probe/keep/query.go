@@ -22,7 +22,7 @@ type Query struct {
 	Src, Dst         netip.Addr // zero value: any
 	SrcPort, DstPort int        // 0: any. ICMP: type and code of a message
 	Protocol         int        // IP protocol number; 0: any
-	Host             netip.Addr // one of both ends
+	Host             netip.Addr // one of both ends, of the packet or of its tunnel
 	CommunityID      string     // version 1, seed 0: "1:" and base64
 	Filter           string     // BPF expression as of tcpdump, on the whole frame
 	Within           string     // another that must match too: what somebody may see
@@ -151,7 +151,7 @@ func (m *matcher) flow(k *flowKey) bool {
 	if q.Protocol != 0 && int(k.protocol) != q.Protocol {
 		return false
 	}
-	if q.Host.IsValid() && k.src != m.host && k.dst != m.host {
+	if q.Host.IsValid() && k.src != m.host && k.dst != m.host && (!k.tunnelled() || k.outerSrc != m.host && k.outerDst != m.host) {
 		return false
 	}
 	if m.byCommunity && (k.community() != m.community || flow.CommunityID(k.src, k.dst, k.srcPort, k.dstPort, k.protocol) != q.CommunityID) {

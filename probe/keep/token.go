@@ -43,6 +43,9 @@ const tokenBytes = 32
 
 // NewToken makes a token for name and the line that lets it in.
 func NewToken(name string, rights []string, until time.Time, within string) (token string, line Token, err error) {
+	if len(strings.Fields(name)) != 1 || strings.TrimSpace(name) != name {
+		return "", Token{}, fmt.Errorf("name %q: one word is needed", name)
+	}
 	var b [tokenBytes]byte
 	rand.Read(b[:]) // never fails since Go 1.24
 	token = "tw_" + base64.RawURLEncoding.EncodeToString(b[:])

@@ -112,7 +112,7 @@ func (w *Writer) Add(f *capture.Frame, p *decode.Packet, iface string) {
 		}
 		if mark := uint32(w.number) + 1; e.block != mark {
 			e.block, e.number = mark, uint16(len(b.flows))
-			b.flows = append(b.flows, flowKey{p.Src, p.Dst, p.SrcPort, p.DstPort, p.Protocol})
+			b.flows = append(b.flows, flowKey{p.Src, p.Dst, p.OuterSrc, p.OuterDst, p.SrcPort, p.DstPort, p.Protocol})
 		}
 		number = e.number
 	}

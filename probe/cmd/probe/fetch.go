@@ -21,7 +21,7 @@ func fetchCommand() *cobra.Command {
 		Short: "Fetch kept packets from a probe, as a pcap or pcapng file",
 		Long: `Fetch kept packets from a probe, as a pcap or pcapng file: those that meet every
 condition given, both directions of a flow, in order of time. The token comes
-from --token-file or the environment's TAPWATCH_PROBE_TOKEN.`,
+from --token-file or the environment's TAPWATCH_FETCH_TOKEN.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			values := url.Values{}
@@ -61,7 +61,7 @@ from --token-file or the environment's TAPWATCH_PROBE_TOKEN.`,
 	}
 	f := cmd.Flags()
 	f.StringVar(&opt.URL, "url", "", "the probe, https://host:port")
-	f.StringVar(&tokenFile, "token-file", "", "file with the token; default: TAPWATCH_PROBE_TOKEN")
+	f.StringVar(&tokenFile, "token-file", "", "file with the token; default: TAPWATCH_FETCH_TOKEN")
 	f.StringVar(&opt.TLS.CA, "ca", "", "PEM file of the authorities to trust; default: those of the system")
 	f.StringVar(&opt.TLS.Cert, "cert", "", "PEM file with a client certificate")
 	f.StringVar(&opt.TLS.Key, "key", "", "PEM file with the private key of --cert")
