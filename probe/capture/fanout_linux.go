@@ -3,6 +3,7 @@ package capture
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/asm"
@@ -32,8 +33,10 @@ func joinFanout(fd, how, group int) (int, error) {
 var errNoFanoutProgram = errors.New("no program for this link type")
 
 // loadFanout loads the program that spreads frames of LINKTYPE link as
-// FlowHash does. It needs CAP_BPF (before Linux 5.8: CAP_SYS_ADMIN) and
-// Linux 5.3, from which on programs may loop.
+// FlowHash does. It needs Linux 5.3, from which on programs may loop, CAP_BPF,
+// and CAP_PERFMON, without which the verifier also follows what a processor
+// would only speculate, past the bound of the loop (before Linux 5.8:
+// CAP_SYS_ADMIN for both).
 func loadFanout(link uint16) (*ebpf.Program, error) {
 	code, err := fanoutProgram(link)
 	if err != nil {
@@ -76,42 +79,8 @@ func fanoutProgram(link uint16) (asm.Instructions, error) {
 	}
 	a.at("loop")
 	a.add(asm.JGE.Imm(rStep, a.steps(link), "done"), asm.Add.Imm(rStep, 1))
-	for _, c := range []struct {
-		label string
-		kinds []int32
-	}{
-		{"ipv4", []int32{etherIPv4}},
-		{"done", []int32{nextUpper + protoTCP}},
-		{"udp", []int32{nextUpper + protoUDP}},
-		{"ipv6", []int32{etherIPv6}},
-		{"vlan", []int32{etherVLAN, etherQinQ, etherQinQOld}},
-		{"frame", []int32{etherTEB}},
-		{"mpls", []int32{etherMPLS, etherMPLSUp}},
-		{"gre", []int32{nextUpper + protoGRE}},
-		{"pppoe", []int32{etherPPPoE}},
-		{"ppp", []int32{etherPPP}},
-		{"raw", []int32{nextRaw}},
-		{"gtp", []int32{nextGTP}},
-		{"inner4", []int32{nextUpper + protoIPv4}},
-		{"inner6", []int32{nextUpper + protoIPv6}},
-		{"extension", []int32{nextUpper + protoHopByHop, nextUpper + protoRouting, nextUpper + protoDstOpts,
-			nextUpper + protoMobility, nextUpper + protoHIP, nextUpper + protoShim6}},
-		{"ah", []int32{nextUpper + protoAH}},
-		{"fragment", []int32{nextUpper + protoFragment}},
-		{"fabricpath", []int32{etherFabricPath}},
-		{"under", []int32{nextUnder}},
-		{"tag6", []int32{etherHSR, etherVNTag}},
-		{"tag8", []int32{etherSGT, etherBridgePort}},
-		{"pbb", []int32{etherPBB}},
-		{"nsh", []int32{etherNSH}},
-		{"etherip", []int32{nextUpper + protoEtherIP}},
-		{"ethernet", []int32{nextUpper + protoEthernet}},
-		{"mplsip", []int32{nextUpper + protoMPLS}},
-	} {
-		for _, k := range c.kinds {
-			a.add(asm.JEq.Imm(rNext, k, c.label))
-		}
-	}
+	a.add(asm.JEq.Imm(rNext, etherIPv4, "ipv4"), asm.JEq.Imm(rNext, nextUpper+protoTCP, "done"), asm.JLE.Imm(rNext, etherMaxLength, "snap"))
+	a.dispatch(fanoutLayers())
 	a.snap()
 	a.ip()
 	a.extensions()
@@ -123,6 +92,48 @@ func fanoutProgram(link uint16) (asm.Instructions, error) {
 	return a.code, nil
 }
 
+// layerCode says where the code for a header is.
+type layerCode struct {
+	kind  int32
+	label string
+}
+
+// fanoutLayers lists the headers that are looked into, by kind.
+func fanoutLayers() []layerCode {
+	all := []layerCode{
+		{etherIPv6, "ipv6"}, {etherVLAN, "vlan"}, {etherQinQ, "vlan"}, {etherQinQOld, "vlan"}, {etherTEB, "frame"}, {etherMPLS, "mpls"},
+		{etherMPLSUp, "mpls"}, {etherPPPoE, "pppoe"}, {etherPPP, "ppp"}, {etherFabricPath, "fabricpath"}, {etherHSR, "tag6"}, {etherVNTag, "tag6"},
+		{etherSGT, "tag8"}, {etherBridgePort, "tag8"}, {etherPBB, "pbb"}, {etherNSH, "nsh"},
+		{nextRaw, "raw"}, {nextGTP, "gtp"}, {nextUnder, "under"},
+		{nextUpper + protoUDP, "udp"}, {nextUpper + protoGRE, "gre"}, {nextUpper + protoIPv4, "inner4"}, {nextUpper + protoIPv6, "inner6"},
+		{nextUpper + protoHopByHop, "extension"}, {nextUpper + protoRouting, "extension"}, {nextUpper + protoDstOpts, "extension"},
+		{nextUpper + protoMobility, "extension"}, {nextUpper + protoHIP, "extension"}, {nextUpper + protoShim6, "extension"},
+		{nextUpper + protoAH, "ah"}, {nextUpper + protoFragment, "fragment"}, {nextUpper + protoEtherIP, "etherip"},
+		{nextUpper + protoEthernet, "ethernet"}, {nextUpper + protoMPLS, "mplsip"},
+	}
+	slices.SortFunc(all, func(x, y layerCode) int { return int(x.kind - y.kind) })
+	return all
+}
+
+// dispatch goes to the code for next, or to "done". It halves the sorted list
+// each time, for the frame's sake and the verifier's, which keeps every branch
+// that it has not followed yet, of all steps, and takes at most 8192.
+func (a *assembler) dispatch(list []layerCode) {
+	if len(list) <= 2 {
+		for _, c := range list {
+			a.add(asm.JEq.Imm(rNext, c.kind, c.label))
+		}
+		a.add(asm.Ja.Label("done"))
+		return
+	}
+	half := len(list) / 2
+	upper := fmt.Sprintf("from %#x", list[half].kind)
+	a.add(asm.JGE.Imm(rNext, list[half].kind, upper))
+	a.dispatch(list[:half])
+	a.at(upper)
+	a.dispatch(list[half:])
+}
+
 // steps is hashLayers less the Ethernet header, which is read before the loop.
 func (a *assembler) steps(link uint16) int32 {
 	if link == LinkEthernet {
@@ -132,7 +143,7 @@ func (a *assembler) steps(link uint16) int32 {
 }
 
 func (a *assembler) snap() {
-	a.add(asm.JGT.Imm(rNext, etherMaxLength, "done"))
+	a.at("snap")
 	a.load(0, 8)
 	a.u16(asm.R2, 0)
 	a.add(asm.JNE.Imm(asm.R2, 0xaaaa, "done"))

@@ -29,13 +29,25 @@ const hashLayers = 24
 // flows should take a part other than the low bits, or mix again. Nothing is
 // allocated and data is not kept.
 func FlowHash(link uint16, data []byte) uint32 {
-	// Ethernet, IPv4 without options, whole, TCP: nothing further to look into.
-	if link == LinkEthernet && len(data) >= 34 && data[12] == 8 && data[13] == 0 && data[14] == 0x45 && data[23] == protoTCP &&
-		binary.BigEndian.Uint16(data[20:])&0x3fff == 0 {
+	if link == LinkEthernet && len(data) >= 34 && data[12] == 8 && data[13] == 0 && data[14] == 0x45 &&
+		binary.BigEndian.Uint16(data[20:])&0x3fff == 0 && nothingWithin(data) {
 		return pairHash(uint64(binary.BigEndian.Uint32(data[26:])), uint64(binary.BigEndian.Uint32(data[30:])))
 	}
 	next, at := linkHeader(link, data)
 	return layersHash(next, at, data)
+}
+
+// nothingWithin reports, of Ethernet and IPv4 without options and whole, that
+// there is no tunnel to look into; false if that takes a closer look.
+func nothingWithin(data []byte) bool {
+	switch data[23] {
+	case protoTCP:
+		return true
+	case protoUDP:
+		return len(data) < 50 || data[42]>>4 != 6 &&
+			!tunnelPort(binary.BigEndian.Uint16(data[34:])) && !tunnelPort(binary.BigEndian.Uint16(data[36:]))
+	}
+	return false
 }
 
 // pairHash mixes two addresses, each folded to 64 bits, into the same value in

@@ -280,6 +280,14 @@ func BenchmarkFlowHash(b *testing.B) {
 		switch c.name {
 		case "plain", "QinQ", "VXLAN", "GTP-U":
 			frame := c.make(tcp)
+			if c.name == "plain" {
+				quic := c.make(packet4(1, 2, 17, 0, datagram(443, 50000, make([]byte, 1200))))
+				b.Run("UDP", func(b *testing.B) {
+					for b.Loop() {
+						FlowHash(c.link, quic)
+					}
+				})
+			}
 			b.Run(c.name, func(b *testing.B) {
 				b.ReportAllocs()
 				for b.Loop() {

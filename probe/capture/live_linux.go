@@ -24,8 +24,9 @@ const ringFrame = 2048
 
 // OpenLive opens one ring per worker on an interface and returns one Source
 // for each, all of which must be read. With several workers a program in the
-// kernel spreads the frames by FlowHash; where it cannot be loaded, the kernel's
-// own hash of the outer addresses does (see Info). Frames that leave the host
+// kernel spreads the frames by FlowHash; where it cannot be loaded (it needs
+// Linux 5.3, CAP_BPF and CAP_PERFMON), the kernel's own hash of the outer
+// addresses does (see Info). Frames that leave the host
 // are captured too, except on the loopback interface, where each would come
 // twice. The rings of all workers start together. Errors wrap ErrNoInterface,
 // ErrPermission, ErrFilter, ErrNoLibpcap or the system's error.
@@ -109,8 +110,8 @@ func spread(rings []*ring, opt LiveOptions) (how, reason string, err error) {
 	if opt.KernelHash {
 		reason = "chosen by configuration"
 	} else if program, err := loadFanout(rings[0].link); err != nil {
-		if reason = err.Error(); errors.Is(err, unix.EPERM) {
-			reason += "; loading it needs CAP_BPF"
+		if reason = err.Error(); !errors.Is(err, errNoFanoutProgram) {
+			reason += "; it needs Linux 5.3, CAP_BPF and CAP_PERFMON"
 		}
 	} else {
 		defer program.Close()

@@ -3,6 +3,7 @@ package capture
 import (
 	"bytes"
 	"log/slog"
+	"net"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -47,6 +48,20 @@ func TestLiveFanoutTunnels(t *testing.T) {
 			}
 		}
 	}
+	// What the host itself sends out of the tap begins elsewhere in the kernel.
+	nic, err := net.InterfaceByName("tap")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for host := range uint32(12) {
+		a, b := 0x0a000001+host<<8, 0x0a010001+host<<9
+		for _, f := range [][]byte{etherOf(0x0800, packet4(a, b, 6, 0, make([]byte, 20))), tagged(etherOf(0x0800, packet4(b, a, 4, 0, packet4(a, b, 17, 0, make([]byte, 20)))), 0x81000064)} {
+			if err := unix.Sendto(w.fd, f, 0, &unix.SockaddrLinklayer{Ifindex: nic.Index}); err != nil {
+				t.Fatal(err)
+			}
+			sent++
+		}
+	}
 	total, busy := 0, 0
 	for k, src := range rings {
 		all := collect(t, src)
@@ -89,6 +104,29 @@ func TestLiveFanoutFallback(t *testing.T) {
 	}
 	if n := len(collect(t, rings[0])) + len(collect(t, rings[1])); n != 200 {
 		t.Errorf("%d frames (want 200)", n)
+	}
+}
+
+// TestLiveFanoutWithoutRights runs in a thread with the right to capture and no
+// other: capture works, with the kernel's hash, and the reason is told.
+func TestLiveFanoutWithoutRights(t *testing.T) {
+	newWire(t)
+	h := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	only := [2]unix.CapUserData{{Effective: 1 << unix.CAP_NET_RAW, Permitted: 1 << unix.CAP_NET_RAW}}
+	if err := unix.Capset(&h, &only[0]); err != nil {
+		t.Fatal(err)
+	}
+	opt := quick()
+	opt.Workers = 2
+	rings, err := OpenLive("tap", opt)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range rings {
+		defer r.Close()
+	}
+	if info, _ := Info(rings[0]); info.Fanout != FanoutKernel || !strings.Contains(info.FanoutReason, "CAP_BPF") {
+		t.Errorf("%+v", info)
 	}
 }
 
