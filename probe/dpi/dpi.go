@@ -69,6 +69,7 @@ type Inspector struct {
 
 	certificates certificateCache
 	services     *Services
+	agents       map[string]flow.Risk // see agentRisks
 }
 
 // NewInspector returns an Inspector for one worker goroutine.

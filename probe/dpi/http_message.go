@@ -124,9 +124,13 @@ func (in *Inspector) noteRequest(m *httpMessage, rec *flow.Record) {
 		in.named(rec.HTTPHost, rec)
 		rec.HTTPURI = in.printable(m.target, rec)
 		rec.HTTPUserAgent = in.printable(m.agent, rec)
+		rec.Risks |= in.agentRisks(rec.HTTPUserAgent)
+		if numericHost(host) {
+			rec.Risks |= flow.RiskNumericIPHost
+		}
 	}
 	in.httpUser(m.authorization, rec)
-	rec.Risks |= requestRisks(m, host)
+	rec.Risks |= urlRisks(m.target)
 	b := append(append(in.scratch[:0], m.method...), ' ')
 	switch {
 	case path != nil:

@@ -30,22 +30,6 @@ func (in *Inspector) httpUser(field []byte, rec *flow.Record) {
 	}
 }
 
-// requestRisks looks at a request line and its fields with the questions of
-// nDPI's risks of the same names.
-func requestRisks(m *httpMessage, host []byte) (r flow.Risk) {
-	if numericHost(host) {
-		r |= flow.RiskNumericIPHost
-	}
-	switch {
-	case len(m.agent) == 0 && len(m.method) > 0 && m.length < 0:
-	case len(m.agent) > 256 || bytes.ContainsAny(m.agent, "{}$") && bytes.Contains(m.agent, []byte("${")):
-		r |= flow.RiskHTTPSuspiciousUserAgent
-	default:
-		r |= agentRisks(m.agent)
-	}
-	return r | urlRisks(m.target)
-}
-
 // crawlers are words by which robots name themselves.
 var crawlers = []string{"BOT", "CRAWLER", "SPIDER", "SLURP", "FACEBOOKEXTERNALHIT"}
 
@@ -53,9 +37,31 @@ var crawlers = []string{"BOT", "CRAWLER", "SPIDER", "SLURP", "FACEBOOKEXTERNALHI
 var scanners = []string{"NIKTO", "SQLMAP", "NMAP", "MASSCAN", "ZGRAB", "GOBUSTER",
 	"DIRBUSTER", "WPSCAN", "HYDRA", "NESSUS", "OPENVAS", "ACUNETIX", "JNDI:"}
 
-func agentRisks(agent []byte) (r flow.Risk) {
-	if len(agent) == 0 {
+// longAgent is more than browsers say of themselves, in octets.
+const longAgent = 256
+
+// agentRisks judges what a client calls itself. There are few of them, so what
+// was found is remembered.
+func (in *Inspector) agentRisks(agent string) flow.Risk {
+	if agent == "" {
 		return 0
+	}
+	r, known := in.agents[agent]
+	if !known {
+		r = judgeAgent([]byte(agent))
+		if in.agents == nil || len(in.agents) >= maxAgents {
+			in.agents = make(map[string]flow.Risk)
+		}
+		in.agents[agent] = r
+	}
+	return r
+}
+
+const maxAgents = 1024
+
+func judgeAgent(agent []byte) (r flow.Risk) {
+	if len(agent) > longAgent || bytes.Contains(agent, []byte("${")) {
+		r |= flow.RiskHTTPSuspiciousUserAgent
 	}
 	for _, w := range crawlers {
 		if containsFold(agent, w) {
