@@ -82,7 +82,8 @@ func (t *Table) finish(r ref, e *entry, reason flow.EndReason) {
 			t.inspector.Close(state, rec)
 			t.hand(rec, e, reason)
 		} else {
-			t.fill(rec, e, reason)
+			t.observation(rec, e)
+			rec.Start, rec.End = e.start, e.end
 			t.inspector.Close(state, rec)
 			t.hand(rec, e, reason)
 		}

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/tapwatch/tapwatch/probe/decode"
+	"github.com/tapwatch/tapwatch/probe/dpi"
 	"github.com/tapwatch/tapwatch/proto/flow"
 )
 
@@ -171,6 +172,69 @@ func testFlood(t *testing.T, next attack, flood uint32, sums bool) {
 		t.Errorf("the table took %d MiB", peak>>20)
 	}
 	t.Logf("%d SYNs: %d MiB at most; %d of %d established whole; %+v", flood, peak>>20, whole, established, s)
+}
+
+// TestFloodInspected: the bound holds for what inspection keeps, too, when every
+// flow has payload and nothing in common with another.
+func TestFloodInspected(t *testing.T) {
+	const limit = 32 << 20
+	var packets, sent uint64
+	tbl := New(Config{MaxBytes: limit}, dpi.NewInspector(dpi.Config{BufferBytes: 1 << 20}), func(r *flow.Record) { packets += r.Packets() })
+	runtime.GC()
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	rng := rand.New(rand.NewPCG(1, 1))
+	payload := []byte("GET /index.html HTTP/1.1\r\nHost: www.example.com\r\n\r\n")
+	p := packet{0, 'c', "A 1 1"}.decoded()
+	p.Payload, p.PayloadLen = payload, uint32(len(payload))
+	most := uint64(0)
+	for i := range uint32(100_000) {
+		attacks["all differs"](i, rng, p)
+		p.Time += 1000
+		tbl.Observe(p)
+		sent++
+		if b := tbl.Bytes(); b > limit+4*foundBytes {
+			t.Fatalf("%d octets after %d packets", b, i)
+		}
+		if i%25_000 == 24_999 {
+			runtime.GC()
+			runtime.ReadMemStats(&after)
+			most = max(most, after.HeapAlloc-before.HeapAlloc)
+		}
+	}
+	s := tbl.Stats()
+	tbl.Flush(flow.EndForced)
+	if packets != sent || s.EmergenciesEntered == 0 || s.Evicted == 0 {
+		t.Errorf("%d of %d packets in records, %+v", packets, sent, s)
+	}
+	if most > limit*5/4 {
+		t.Errorf("%d MiB of heap, %d are allowed", most>>20, limit>>20)
+	}
+	t.Logf("%d MiB of heap at most; %+v", most>>20, s)
+}
+
+// TestGrowth: flows that are open already come to take more memory than is
+// allowed, without a new one: some of them give way.
+func TestGrowth(t *testing.T) {
+	const flows, limit = 20_000, 12 << 20
+	var packets, sent uint64
+	tbl := New(Config{MaxBytes: limit}, nil, func(r *flow.Record) { packets += r.Packets() })
+	p := packet{0, 'c', "S 1"}.decoded()
+	for _, flags := range []uint8{flagSYN, flagACK} {
+		for i := range uint32(flows) {
+			p.Src, p.Flags, p.Seq = address(10, i), flags, 2-uint32(flags)&1
+			tbl.Observe(p)
+			sent++
+			if b := tbl.Bytes(); b > limit+4096 {
+				t.Fatalf("%d octets", b)
+			}
+		}
+	}
+	s := tbl.Stats()
+	tbl.Flush(flow.EndForced)
+	if packets != sent || s.EmergenciesEntered != 1 || s.Evicted == 0 {
+		t.Errorf("%d of %d packets, %+v", packets, sent, s)
+	}
 }
 
 func sentPayload(established uint64) uint64 { return 2 * 2 * 10 * established }

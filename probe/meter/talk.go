@@ -119,6 +119,7 @@ func (t *Table) volume(e *entry, from int, p *decode.Packet, told bool) {
 // expand makes a talk of the segment's only packet.
 func (t *Table) expand(e *entry) {
 	e.talk = t.talks.take()
+	t.grown = true
 	k := t.talks.at(e.talk)
 	if e.segment > 0 {
 		k.firstsN = maxFirsts
