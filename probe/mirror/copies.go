@@ -27,7 +27,8 @@ const (
 	anonymousWindow = 2e6
 	// clockWindow bounds the disagreement of two interfaces' clocks that is looked for.
 	clockWindow = 2e9
-	checkEvery  = 8 // samples, of which one has its checksum computed
+	checkEvery  = 8 // samples, of which one has its checksum computed, after the first fullChecks
+	fullChecks  = 2048
 )
 
 // compare looks for the first copy of a frame, and checks lengths and, of a few, the checksum. A TCP retransmission is no copy: it has
@@ -46,7 +47,7 @@ func (o *Observer) compare(f *capture.Frame, p *decode.Packet) {
 		if h.claims > h.wire {
 			c.SwitchCut++
 		}
-		if o.tick++; o.seen < fullSample || o.tick%checkEvery == 0 {
+		if o.tick++; o.seen < fullChecks || o.tick%checkEvery == 0 {
 			c.checksum(&h, p)
 		}
 	}

@@ -5,7 +5,7 @@
 // state of each interface (for metrics), and Findings: those that are beyond doubt, with a hint what to change. An Observer belongs to
 // the worker's goroutine, allocates nothing per packet, and is bounded: two tables of fixed size.
 //
-// Every packet costs a few comparisons. What costs more is done for a sample: all of the first fullSample packets, so that short captures
+// Every packet costs a few comparisons. What costs more is done for a sample: all of the first packets, up to fullSample, so that short captures
 // are judged as well, then 1 of sampleOf. The sample is chosen by content, so that both copies of a doubled frame, and both directions of a
 // connection, are in it or not.
 package mirror
@@ -29,7 +29,7 @@ type Config struct {
 func DefaultConfig() Config { return Config{MinFlows: 10, MinFrames: 10} }
 
 const (
-	fullSample = 1 << 16 // packets of which every one is looked at closely
+	fullSample = 1 << 14 // samples before only a part of the packets is one
 	sampleOf   = 64
 
 	protoTCP = 6
