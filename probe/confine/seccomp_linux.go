@@ -114,12 +114,17 @@ func filterProgram(arch uint32, list []uint32) ([]bpf.RawInstruction, error) {
 	return bpf.Assemble(p)
 }
 
-// filterCalls sets the filter for all threads at once.
+// filterCalls shuts out the system calls that are not needed.
 func filterCalls() error {
 	raw, err := filterProgram(auditArch, append(calls[:len(calls):len(calls)], moreCalls...))
 	if err != nil {
 		return fmt.Errorf("assemble the filter: %w", err)
 	}
+	return install(raw)
+}
+
+// install sets a filter for all threads at once.
+func install(raw []bpf.RawInstruction) error {
 	filters := make([]unix.SockFilter, len(raw))
 	for i, r := range raw {
 		filters[i] = unix.SockFilter{Code: r.Op, Jt: r.Jt, Jf: r.Jf, K: r.K}
