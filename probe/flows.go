@@ -2,6 +2,7 @@ package probe
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -21,22 +22,28 @@ const (
 	FormatNone  = "none"  // nothing: to measure
 )
 
-// Flows writes the flow records of the captures to out, without Kafka, and
-// returns the account of their packets. cfg.Capture (but for interfaces),
-// cfg.Name, cfg.Site and cfg.Meter are used. With several workers the records
-// are the same as with one, in another order and with other flow ids.
+// Flows writes the flow records of captures, or of interfaces until ctx ends, to
+// out, without Kafka, and returns the account of their packets. cfg.Capture,
+// cfg.Name, cfg.Site and cfg.Meter are used. With several workers the records of
+// captures are the same as with one, in another order and with other flow ids.
 func Flows(ctx context.Context, cfg Config, format string, out io.Writer, log *slog.Logger) (ledger.Totals, error) {
-	files, err := expand(cfg.Capture.Files)
+	in, err := open(cfg, log)
 	if err != nil {
 		return ledger.Totals{}, err
 	}
+	defer in.Close()
 	o := newOutput(out)
 	store := newBatchFile(o)
 	set := newSettings(cfg.limits())
-	workers := make([]*worker, cfg.Capture.Workers)
+	live := len(in.rings) > 0
+	number := cfg.Capture.Workers
+	if live {
+		number = len(in.rings)
+	}
+	workers := make([]*worker, number)
 	finish := make([]func() error, len(workers))
 	for i := range workers {
-		w := newWorker(cfg, false, set, log)
+		w := newWorker(cfg, live, set, log)
 		text := &textSink{ledger: w.ledger, out: o}
 		w.sink, finish[i] = text, func() error { return nil }
 		switch format {
@@ -46,7 +53,7 @@ func Flows(ctx context.Context, cfg Config, format string, out io.Writer, log *s
 			text.append = (*flow.Record).AppendCSV
 		case FormatNone:
 		case FormatBatch:
-			ex := export.New(export.Config{Probe: cfg.Name, Site: cfg.Site, Worker: uint32(i)}, w.ledger, store, log, w.state)
+			ex := export.New(export.Config{Probe: cfg.Name, Site: cfg.Site, Worker: uint32(i), Live: live}, w.ledger, store, log, w.state)
 			w.sink, finish[i] = ex, ex.Close
 		default:
 			return ledger.Totals{}, fmt.Errorf("format %q: one of json, csv, batch, none is needed", format)
@@ -62,19 +69,30 @@ func Flows(ctx context.Context, cfg Config, format string, out io.Writer, log *s
 		failed[i] = finish[i]()
 		workers[i].ledger.Take()
 	}
-	if len(workers) == 1 {
-		err = workers[0].readFiles(ctx, files)
+	var g sync.WaitGroup
+	switch {
+	case live:
+		broken := make([]error, len(workers))
+		for i, w := range workers {
+			g.Go(func() {
+				broken[i] = w.read(ctx, in.rings[i])
+				end(i)
+			})
+		}
+		g.Wait()
+		err = errors.Join(broken...)
+	case len(workers) == 1:
+		err = workers[0].readFiles(ctx, in.files)
 		end(0)
-	} else {
+	default:
 		s := newSpread(len(workers), set, log)
-		var g sync.WaitGroup
 		for i, w := range workers {
 			g.Go(func() {
 				s.work(i, w)
 				end(i)
 			})
 		}
-		err = s.read(ctx, files)
+		err = s.read(ctx, in.files)
 		g.Wait()
 	}
 	totals := ledger.Totals{}

@@ -62,7 +62,9 @@ func run(ctx context.Context, o options, out io.Writer) (err error) {
 			return err
 		}
 	}
-	for _, section := range []func(context.Context, options, io.Writer) error{peers, profile, allocations, workers, shapes, memory} {
+	for _, section := range []func(context.Context, options, io.Writer) error{
+		// profile and allocations grow this process, which a child's resident set would start from.
+		peers, workers, shapes, memory, profile, allocations} {
 		if err := section(ctx, o, out); err != nil {
 			return err
 		}

@@ -22,16 +22,17 @@ func flowsCommand() *cobra.Command {
 	var path, format string
 	var quiet bool
 	cmd := &cobra.Command{
-		Use:   "flows -r FILE|DIR [-o FILE] [--format json|csv|batch|none]",
-		Short: "Write the flow records of a capture, without Kafka",
-		Long: `Write the flow records of a capture, without Kafka: one record per line, with the
+		Use:   "flows -r FILE|DIR | -i INTERFACE [-o FILE] [--format json|csv|batch|none]",
+		Short: "Write the flow records of a capture or interface, without Kafka",
+		Long: `Write the flow records of a capture, or of an interface until interrupted,
+without Kafka: one record per line, with the
 names and units of flow.proto, or the very batches that Kafka would get (each
 after its length as four octets, big endian). The account of the packets goes
 to standard error.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if len(cfg.Capture.Files) == 0 {
-				return service.Usage(errors.New("a capture is needed: -r FILE"))
+			if len(cfg.Capture.Files) == 0 && len(cfg.Capture.Interfaces) == 0 {
+				return service.Usage(errors.New("a capture is needed: -r FILE, or -i INTERFACE"))
 			}
 			if err := cfg.Check(); err != nil {
 				return service.Usage(err)
@@ -45,6 +46,7 @@ to standard error.`,
 	}
 	f := cmd.Flags()
 	f.StringArrayVarP(&cfg.Capture.Files, "read", "r", nil, "capture file or directory, - for standard input; may be repeated")
+	f.StringArrayVarP(&cfg.Capture.Interfaces, "interface", "i", nil, "interface to listen on instead; may be repeated")
 	f.StringVarP(&path, "output", "o", "-", "file to write, - for standard output")
 	f.StringVar(&format, "format", probe.FormatJSON, "json, csv, batch or none")
 	f.StringVarP(&cfg.Capture.Filter, "filter", "f", "", "BPF expression, as of tcpdump")
