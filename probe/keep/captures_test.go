@@ -40,7 +40,7 @@ func TestCaptures(t *testing.T) {
 	for _, name := range allCaptures(t) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			frames := readFrames(t, needCapture(t, name), 4000)
+			frames := readFrames(t, needCapture(t, name), 2500)
 			cfg := testConfig(t)
 			fill(t, cfg, frames)
 			r := openRing(t, cfg)
