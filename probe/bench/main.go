@@ -64,7 +64,7 @@ func run(ctx context.Context, o options, out io.Writer) (err error) {
 	}
 	for _, section := range []func(context.Context, options, io.Writer) error{
 		// profile and allocations grow this process, which a child's resident set would start from.
-		peers, workers, shapes, memory, profile, allocations} {
+		peers, workers, shapes, memory, live, profile, allocations} {
 		if err := section(ctx, o, out); err != nil {
 			return err
 		}

@@ -9,7 +9,6 @@ import (
 	"os/exec"
 	"strconv"
 	"strings"
-	"syscall"
 	"time"
 )
 
@@ -63,9 +62,7 @@ func flowsOnce(ctx context.Context, o options, path string, feed func(io.Writer)
 		return spent{}, fmt.Errorf("run %s %s: %w: %s", o.probe, strings.Join(args, " "), err, said.Bytes())
 	}
 	s := spent{cpu: cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime(), wall: time.Since(start)}
-	if u, ok := cmd.ProcessState.SysUsage().(*syscall.Rusage); ok {
-		s.rss = u.Maxrss << 10 // kilobytes on Linux
-	}
+	s.rss = peak(cmd.ProcessState)
 	number, _, ok := strings.Cut(said.String(), " packets, ")
 	if i := strings.LastIndexByte(number, '\n'); i >= 0 {
 		number = number[i+1:]
