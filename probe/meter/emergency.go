@@ -17,6 +17,7 @@ const (
 	lowPercent  = 60 // it may end
 
 	pruneLook   = 4  // entries looked at for each new flow in an emergency
+	pruneTicks  = 32 // ticks of the wheel in which all entries are looked at
 	victimLook  = 16 // entries looked at in one place for one to give way
 	victimJumps = 8  // places: flows that begin together lie together
 )
@@ -45,7 +46,7 @@ func (t *Table) makeRoom() {
 	if !t.pressed() {
 		return
 	}
-	t.prune()
+	t.prune(pruneLook)
 	for n := 0; n < 2 && t.entries.used >= t.maxFlows && t.evict(); n++ { // a second one where SetLimits has lowered the bound
 	}
 	t.shrink()
@@ -124,10 +125,10 @@ func (t *Table) next() ref {
 	return 0
 }
 
-// prune ends a few flows that have timed out by the shortened timeouts, which
+// prune looks at some entries and ends those that have timed out by the shortened timeouts, which
 // the wheel does not know.
-func (t *Table) prune() {
-	for range pruneLook {
+func (t *Table) prune(look int) {
+	for range look {
 		if r := t.next(); r != 0 {
 			if e := t.entries.at(r); t.expired(e) {
 				t.unschedule(e)

@@ -39,9 +39,10 @@ func (t *Table) open(r ref, e *entry, at int64) {
 	t.orderInsert(r, e)
 }
 
-// canRest: an open TCP connection in which both sides have spoken.
+// canRest: an open TCP connection in which both sides have spoken; in an
+// emergency not a half-open one.
 func (t *Table) canRest(e *entry) bool {
-	return t.resume > t.idle && e.protocol == flow.ProtoTCP && e.answered && !e.closed && !e.dormant
+	return t.resume > t.idle && e.protocol == flow.ProtoTCP && e.answered && !e.closed && !e.dormant && (e.complete || !t.emergency)
 }
 
 // rest hands on the record of a silent connection and keeps its state.

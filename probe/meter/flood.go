@@ -261,13 +261,17 @@ func (t *Table) emitSum(s *sum, reason flow.EndReason) {
 	if s.id == 0 {
 		return
 	}
+	if s.flows == 0 { // answers alone
+		s.flows = 1
+		t.stats.FlowsStarted++
+	}
 	rec := &t.scratch
 	*rec = flow.Record{SrcSizeBins: rec.SrcSizeBins, DstSizeBins: rec.DstSizeBins, FirstSizes: rec.FirstSizes[:0], FirstGaps: rec.FirstGaps[:0]}
 	rec.Interface, rec.VLAN, rec.VLANInner, rec.Tunnel = t.ifaces.names[s.iface], s.vlan, s.innerTag, s.tunnel
 	u := &s.tuple
 	rec.SrcIP, rec.DstIP, rec.SrcPort, rec.DstPort, rec.Protocol = u.src, u.dst, u.srcPort, u.dstPort, s.of.protocol
 	rec.Start, rec.End, rec.EndReason, rec.FlowID = s.start, s.end, reason, s.id
-	rec.AggregatedFlows = saturate32(max(s.flows, 1))
+	rec.AggregatedFlows = saturate32(s.flows)
 	rec.SrcTCPFlags, rec.DstTCPFlags, rec.SrcTTL, rec.DstTTL = s.flags[0], s.flags[1], s.ttl[0], s.ttl[1]
 	if s.talk.half[1].packets == 0 {
 		rec.ConnState = flow.ConnS0

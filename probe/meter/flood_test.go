@@ -38,6 +38,14 @@ var attacks = map[string]attack{
 		p.Src, p.SrcPort = address(192, 66), uint16(1024+rng.Uint32N(60_000))
 		p.Dst, p.DstPort = address(100+byte(i>>24), i), 22
 	},
+	// The service answers each SYN, as one that lives does, and hears no more.
+	"half open": func(i uint32, rng *rand.Rand, p *decode.Packet) {
+		p.Src, p.SrcPort, p.Flags, p.Ack = address(100+byte(i>>24), i/2), 1024, flagSYN, 0
+		p.Dst, p.DstPort = address(192, 1), 443
+		if i%2 == 1 {
+			p.Src, p.Dst, p.SrcPort, p.DstPort, p.Flags, p.Ack = p.Dst, p.Src, 443, 1024, flagSYN|flagACK, 2
+		}
+	},
 	// Nothing in common: only eviction helps.
 	"all differs": func(i uint32, rng *rand.Rand, p *decode.Packet) {
 		p.Src, p.SrcPort = address(100+byte(i>>24), i), uint16(rng.Uint32())
@@ -69,7 +77,7 @@ func TestFlood(t *testing.T) {
 	if s := os.Getenv("TAPWATCH_FLOOD"); s != "" {
 		fmt.Sscan(s, &flood)
 	}
-	for _, name := range []string{"one service", "one address", "one source", "all differs"} {
+	for _, name := range []string{"one service", "one address", "one source", "half open", "all differs"} {
 		t.Run(name, func(t *testing.T) { testFlood(t, attacks[name], flood, name != "all differs") })
 		if os.Getenv("TAPWATCH_FLOOD") == "" {
 			flood = 300_000
@@ -165,8 +173,8 @@ func testFlood(t *testing.T, next attack, flood uint32, sums bool) {
 	if !entered || !left || s.EmergenciesEntered == 0 || s.EmergenciesEntered != s.EmergenciesLeft {
 		t.Errorf("emergency entered %v, left %v, %+v", entered, left, s)
 	}
-	if sums && s.Aggregated < uint64(flood)/2 {
-		t.Errorf("only %d of %d connections were added up", s.Aggregated, flood)
+	if sums && s.AggregatedPackets < uint64(flood)/2 {
+		t.Errorf("only %d of %d packets were added up", s.AggregatedPackets, flood)
 	}
 	if peak > limit+limit/10 {
 		t.Errorf("the table took %d MiB", peak>>20)

@@ -5,7 +5,9 @@
 // the emit function given to New; a record is valid until emit returns. All
 // time is the packets' own: nothing here reads a clock, so that a file gives
 // the same records at any speed. A Table belongs to one goroutine, holds at
-// most Config.MaxFlows flows, and allocates nothing per packet.
+// most Config.MaxFlows flows in at most Config.MaxBytes of memory, and
+// allocates nothing per packet. What happens when there are more is told in
+// emergency.go: records are made early or added up, packets are never lost.
 package meter
 
 import (

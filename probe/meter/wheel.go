@@ -43,7 +43,7 @@ func (t *Table) unschedule(e *entry) {
 // sweep ends what has timed out by t.now. Flows end in the order of their slots.
 func (t *Table) sweep() {
 	w := &t.wheel
-	target := t.now >> tickShift
+	before, target := w.tick, t.now>>tickShift
 	for n := 0; w.tick < target; n++ {
 		if n >= wheelSlots || t.entries.used == 0 {
 			w.tick = target
@@ -70,6 +70,9 @@ func (t *Table) sweep() {
 			}
 			r = next
 		}
+	}
+	if t.emergency {
+		t.prune(int(t.entries.next)*int(min(target-before, pruneTicks))/pruneTicks + 1)
 	}
 	t.checkSums()
 	t.calm()
