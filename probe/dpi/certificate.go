@@ -203,8 +203,38 @@ func distinguishedName(der []byte) (text, common string) {
 			}
 		}
 	}
-	return seq.String(), common
+	return nameText(seq), common
 }
+
+// nameText is pkix's text, with the short names that people know for what has
+// none there.
+func nameText(seq pkix.RDNSequence) string {
+	var out []byte
+	for i := len(seq) - 1; i >= 0; i-- {
+		for j, a := range seq[i] {
+			if j > 0 {
+				out = append(out, '+')
+			} else if len(out) > 0 {
+				out = append(out, ',')
+			}
+			value, isText := a.Value.(string)
+			key := attributeNames[a.Type.String()]
+			if key == "" || !isText {
+				out = append(out, pkix.RDNSequence{{a}}.String()...)
+				continue
+			}
+			// pkix knows how to escape the value.
+			a.Type, a.Value = commonName, value
+			text := pkix.RDNSequence{{a}}.String()
+			out = append(append(append(out, key...), '='), text[len("CN="):]...)
+		}
+	}
+	return string(out)
+}
+
+// attributeNames are types that pkix writes as numbers (RFC 4514, section 3;
+// RFC 2985, section 5.2.1).
+var attributeNames = map[string]string{"1.2.840.113549.1.9.1": "emailAddress", "0.9.2342.19200300.100.1.25": "DC", "0.9.2342.19200300.100.1.1": "UID"}
 
 var commonName = asn1.ObjectIdentifier{2, 5, 4, 3}
 

@@ -23,21 +23,22 @@ var modbusFunctions = map[byte]string{1: "READ_COILS", 2: "READ_DISCRETE_INPUTS"
 var modbusExceptions = map[byte]string{1: "ILLEGAL_FUNCTION", 2: "ILLEGAL_DATA_ADDRESS", 3: "ILLEGAL_DATA_VALUE", 4: "SERVER_DEVICE_FAILURE", 5: "ACKNOWLEDGE",
 	6: "SERVER_DEVICE_BUSY", 8: "MEMORY_PARITY_ERROR", 10: "GATEWAY_PATH_UNAVAILABLE", 11: "GATEWAY_TARGET_FAILED"}
 
-// looksModbus wants protocol identifier 0, a length that is the segment's, and
-// a known function; elsewhere than on its port the segment ends with the message.
+// looksModbus wants protocol identifier 0, a length and a known function;
+// elsewhere than on its port, and for other functions, the segment ends with
+// the message.
 func looksModbus(b []byte, h *hint) verdict {
 	switch {
 	case len(b) >= 4 && (b[2] != 0 || b[3] != 0), len(b) >= 5 && b[4] != 0:
 		return no
 	case len(b) >= 6 && (b[5] < 2 || b[5] == 255):
 		return no
-	case len(b) >= 8 && modbusFunctions[b[7]&0x7f] == "":
+	case len(b) >= 8 && modbusFunctions[b[7]&0x7f] == "" && (!h.onPort || b[7]&0x7f == 0 || len(b) > 6+int(b[5])):
 		return no
 	case len(b) < 8:
 		return undecided
 	}
 	size := 6 + int(b[5])
-	if h.onPort || len(b) == size && b[7] != 0 && b[7] <= 24 {
+	if known := modbusFunctions[b[7]&0x7f] != ""; h.onPort && (known || len(b) == size) || len(b) == size && known && b[7] <= 24 {
 		return yes
 	}
 	return no

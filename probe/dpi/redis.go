@@ -29,7 +29,7 @@ func looksRedis(b []byte, h *hint) verdict {
 			}
 		}
 		// a line on the port is a command, too
-		if i := len(b) - 2; h.onPort && i > 1 && i < maxLine && string(b[i:]) == "\r\n" && (alphanumeric(b[0]) || b[0] == ':') && plain(b[:i]) {
+		if i := len(b) - 2; h.onPort && i > 1 && i < maxLine && string(b[i:]) == "\r\n" && (alphanumeric(b[0]) || b[0] == ':') && plainLines(b) {
 			return yes
 		}
 		return no
@@ -63,6 +63,18 @@ func looksRedis(b []byte, h *hint) verdict {
 		}
 	}
 	return yes
+}
+
+// plainLines tells lines of plain text.
+func plainLines(b []byte) bool {
+	for len(b) > 0 {
+		line, rest := cutLine(b)
+		if !plain(line) {
+			return false
+		}
+		b = rest
+	}
+	return true
 }
 
 // redisNumber reads "x123\r\n".
