@@ -75,11 +75,18 @@ func looksFTP(b []byte, h *hint) verdict {
 		}
 		return undecided // SMTP greets in the same way
 	}
+	if h.onPort { // of a connection met in its middle
+		if code, _, text := replyLine(b[:max(bytes.IndexByte(b, '\n'), 0)]); code != 0 && plain(bytes.TrimSuffix(text, []byte{'\r'})) {
+			return yes
+		}
+		return startsWord(b, "USER", "AUTH", "FEAT", "SYST", "HOST", "OPTS", "PASS", "PASV", "EPSV", "PORT", "EPRT", "RETR", "STOR", "LIST", "NLST", "MLSD",
+			"CWD", "CDUP", "PWD", "TYPE", "SIZE", "MDTM", "DELE", "QUIT", "NOOP", "PBSZ", "PROT", "REST")
+	}
 	v := startsWord(b, "USER", "AUTH", "FEAT", "SYST", "HOST", "OPTS")
 	if v != yes {
 		return v
 	}
-	if h.onPort || looksReply(h.other, "220") == yes && !containsFold(h.other, "SMTP") {
+	if looksReply(h.other, "220") == yes && !containsFold(h.other, "SMTP") {
 		return yes
 	}
 	if len(h.other) == 0 && bytes.IndexByte(b, '\n') >= 0 && plain(bytes.TrimRight(b[:bytes.IndexByte(b, '\n')], "\r")) && !startsFold(b, "AUTH") {

@@ -1,6 +1,7 @@
 package dpi
 
 import (
+	"bytes"
 	"encoding/binary"
 
 	"github.com/tapwatch/tapwatch/proto/flow"
@@ -301,6 +302,39 @@ func (in *Inspector) kerberosError(st *State, r ber, rec *flow.Record) {
 			return
 		}
 	}
+}
+
+// appendTicket appends a blank and the service that an AP-REQ within a GSS-API
+// token (RFC 4121, section 4.1) has its ticket for, and notes the realm.
+func (in *Inspector) appendTicket(dst, blob []byte, rec *flow.Record) []byte {
+	i := bytes.Index(blob, []byte("\x2a\x86\x48\x86\xf7\x12\x01\x02\x02\x01\x00\x6e"))
+	if i < 0 {
+		return dst
+	}
+	r := ber{b: blob[i+11:]}
+	_, head, size := berHead(r.b) // a ticket with much in it may break off: only its head is needed
+	if head <= 0 {
+		return dst
+	}
+	r.b = r.b[head:min(head+size, len(r.b))]
+	for _, tag := range []byte{berSequence, 0, 0xa3, 0x61, berSequence} {
+		if tag == 0 {
+			r.take(0xa0)
+			r.take(0xa1)
+			r.take(0xa2)
+			continue
+		}
+		_, head, size := berHead(r.b)
+		if head <= 0 || r.peek() != tag {
+			return dst
+		}
+		r.b = r.b[head:min(head+size, len(r.b))]
+	}
+	r.take(0xa0)
+	realm := ber{b: r.take(0xa1)}
+	_, name := realm.next()
+	in.setOnce(&rec.Domain, name, rec)
+	return appendPrincipal(append(dst, ' '), ber{b: r.take(0xa2)})
 }
 
 // appendPrincipal appends a PrincipalName (section 5.2.2) as "a/b".

@@ -235,7 +235,7 @@ func (in *Inspector) ldapBindRequest(st *State, body *ber, rec *flow.Record) {
 		rec.AppVersion = "2"
 	}
 	dn := body.take(berOctets)
-	kind := "SIMPLE"
+	kind, credentials := "SIMPLE", body.b
 	switch body.peek() {
 	case 0x80:
 		in.setOnce(&rec.User, dn, rec)
@@ -253,7 +253,7 @@ func (in *Inspector) ldapBindRequest(st *State, body *ber, rec *flow.Record) {
 		kind = "SICILY"
 		in.ntlm(body.b, rec)
 	}
-	in.scratch = append(append(in.scratch[:0], "BIND "...), kind...)
+	in.scratch = in.appendTicket(append(append(in.scratch[:0], "BIND "...), kind...), credentials, rec)
 	if len(dn) > 0 {
 		in.scratch = append(append(in.scratch, ' '), dn...)
 	}

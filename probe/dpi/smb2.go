@@ -61,8 +61,10 @@ func (in *Inspector) smb2Command(st *State, m []byte, rec *flow.Record) int {
 	}
 	switch {
 	case command == smb2Session && len(m) >= smb2Header+16:
-		in.ntlm(smbBlob(m, at(smb2Header+12), at(smb2Header+14)), rec)
-		in.addRequest(st, append(in.scratch[:0], "SESSION_SETUP"...), rec)
+		blob := smbBlob(m, at(smb2Header+12), min(at(smb2Header+14), len(m)-at(smb2Header+12)))
+		in.ntlm(blob, rec)
+		in.scratch = in.appendTicket(append(in.scratch[:0], "SESSION_SETUP"...), blob, rec)
+		in.addRequest(st, in.scratch, rec)
 	case command == smb2Tree && len(m) >= smb2Header+8:
 		in.addRequest(st, in.verbWide("TREE_CONNECT", smbBlob(m, at(smb2Header+4), at(smb2Header+6))), rec)
 	case command == smb2Create && len(m) >= smb2Header+56:
