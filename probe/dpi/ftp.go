@@ -150,7 +150,13 @@ func (in *Inspector) ftpStream(st *State, d side, b []byte, rec *flow.Record, no
 
 // upper is verb in capital letters.
 func (in *Inspector) upper(verb, arg []byte) []byte {
-	in.scratch = append(in.scratch[:0], bytes.ToUpper(verb[:min(len(verb), 32)])...)
+	in.scratch = in.scratch[:0]
+	for _, c := range verb[:min(len(verb), 32)] {
+		if c >= 'a' && c <= 'z' {
+			c -= 'a' - 'A'
+		}
+		in.scratch = append(in.scratch, c)
+	}
 	if len(arg) > 0 {
 		in.scratch = append(append(in.scratch, ' '), arg...)
 	}
