@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"math"
+	"slices"
 	"strconv"
 	"time"
 	"unicode/utf8"
@@ -52,7 +53,7 @@ func num[T integer, W uint32 | uint64](name, sql string, field func(*rec) *T, wi
 }
 
 func (k numKind[T, W]) encode(e *Encoder, r *Record) {
-	put(k.wire(e.pb), e.n, W(*k.field(r)))
+	put(e, k.wire(e.pb), W(*k.field(r)))
 }
 
 func (k numKind[T, W]) check(b *Batch, n int) error { return checkNums[T](*k.wire(b.pb), n) }
@@ -67,15 +68,20 @@ func (k numKind[T, W]) json(dst []byte, r *Record) []byte {
 	return strconv.AppendUint(dst, uint64(*k.field(r)), 10)
 }
 
-// put appends v as value n of a column that stays absent while all is zero.
-func put[W uint32 | uint64 | int64 | float32](col *[]W, n int, v W) {
-	if v == 0 && len(*col) == 0 {
+// put appends v as the value of the record being added. Zeros are left out until
+// another value follows or the batch is sealed: most columns of most records are
+// zero, and a column that is not touched costs no memory access.
+func put[W uint32 | uint64 | int64 | float32](e *Encoder, col *[]W, v W) {
+	if v == 0 && !e.padding {
 		return
 	}
-	if len(*col) < n {
-		*col = append(*col, make([]W, n-len(*col))...)
+	if have := len(*col); have < e.n && (have > 0 || !e.padding) {
+		*col = slices.Grow(*col, e.n-have+1)[:e.n]
+		clear((*col)[have:])
 	}
-	*col = append(*col, v)
+	if !e.padding {
+		*col = append(*col, v)
+	}
 }
 
 // at is value i of a column that may be absent.
@@ -121,7 +127,7 @@ func float(name string, field func(*rec) *float32, wire func(*pb) *[]float32) co
 	return column{name, "Float32", floatKind{field, wire}}
 }
 
-func (k floatKind) encode(e *Encoder, r *Record) { put(k.wire(e.pb), e.n, *k.field(r)) }
+func (k floatKind) encode(e *Encoder, r *Record) { put(e, k.wire(e.pb), *k.field(r)) }
 
 // check refuses what is no number: an aggregate over it would be none either.
 func (k floatKind) check(b *Batch, n int) error {
@@ -158,7 +164,7 @@ func (k boolKind) encode(e *Encoder, r *Record) {
 	if *k.field(r) {
 		v = 1
 	}
-	put(k.wire(e.pb), e.n, v)
+	put(e, k.wire(e.pb), v)
 }
 
 func (k boolKind) check(b *Batch, n int) error       { return checkNums[uint8](*k.wire(b.pb), n) }
@@ -239,7 +245,7 @@ func delta(name string, field func(*rec) *uint64, wire func(*pb) *[]int64) colum
 
 func (k *deltaKind) encode(e *Encoder, r *Record) {
 	v := *k.field(r)
-	put(k.wire(e.pb), e.n, int64(v-e.lastFlowID))
+	put(e, k.wire(e.pb), int64(v-e.lastFlowID))
 	e.lastFlowID = v
 }
 
@@ -276,7 +282,7 @@ func startTime() column { return column{"start", timeSQL, startKind{}} }
 func endTime() column   { return column{"end", timeSQL, endKind{}} }
 
 func (startKind) encode(e *Encoder, r *Record) {
-	put(&e.pb.Start, e.n, r.Start-e.lastStart)
+	put(e, &e.pb.Start, r.Start-e.lastStart)
 	e.lastStart = r.Start
 }
 
@@ -321,7 +327,7 @@ func (startKind) block() blockColumn {
 func (startKind) json(dst []byte, r *Record) []byte { return appendTime(dst, r.Start) }
 
 func (endKind) encode(e *Encoder, r *Record) {
-	put(&e.pb.Duration, e.n, uint64(max(r.End-r.Start, 0)))
+	put(e, &e.pb.Duration, uint64(max(r.End-r.Start, 0)))
 }
 
 func (endKind) check(b *Batch, n int) error {
@@ -359,7 +365,7 @@ func addr(name string, field func(*rec) *Addr, wire func(*pb) *[]uint32) column 
 }
 
 func (k addrKind) encode(e *Encoder, r *Record) {
-	put(k.wire(e.pb), e.n, e.address(*k.field(r)))
+	put(e, k.wire(e.pb), e.address(*k.field(r)))
 }
 
 func (k addrKind) check(b *Batch, n int) error {
@@ -399,7 +405,7 @@ func str(name string, field func(*rec) *string, wire func(*pb) *[]uint32) column
 	return column{name, "String", strKind{field, wire}}
 }
 
-func (k strKind) encode(e *Encoder, r *Record) { put(k.wire(e.pb), e.n, e.string(*k.field(r))) }
+func (k strKind) encode(e *Encoder, r *Record) { put(e, k.wire(e.pb), e.string(*k.field(r))) }
 
 func (k strKind) check(b *Batch, n int) error {
 	col := *k.wire(b.pb)

@@ -34,7 +34,7 @@ func (w listWire) check(b *Batch, n int) ([]uint32, error) {
 
 func (w listWire) encode(e *Encoder, n int, element func(i int) uint32) {
 	counts, elements := w(e.pb)
-	put(counts, e.n, uint32(n))
+	put(e, counts, uint32(n))
 	for i := range n {
 		*elements = append(*elements, element(i))
 	}

@@ -21,6 +21,7 @@ type Encoder struct {
 	lastStart   int64
 	lastFlowID  uint64
 	wholeMicros bool
+	padding     bool // put completes columns, and takes no values
 	strings     map[string]uint32
 	addresses   map[Addr]uint32
 	zstd        *zstd.Encoder
@@ -100,6 +101,7 @@ func (e *Encoder) Add(r *Record) {
 // message is the caller's.
 func (e *Encoder) Seal(header *flowpb.FlowBatch) ([]byte, error) {
 	p := e.pb
+	e.pad()
 	p.SchemaVersion, p.Probe, p.Site, p.Epoch, p.Worker, p.Seq = SchemaVersion, header.Probe, header.Site, header.Epoch, header.Worker, header.Seq
 	p.ClockNs, p.WatermarkNs, p.SealedNs = header.ClockNs, header.WatermarkNs, header.SealedNs
 	p.EndOfStream, p.Live, p.OpenFlows = header.EndOfStream, header.Live, header.OpenFlows
@@ -126,6 +128,16 @@ func (e *Encoder) Seal(header *flowpb.FlowBatch) ([]byte, error) {
 	message := e.zstd.EncodeAll(raw, nil)
 	e.reset()
 	return message, nil
+}
+
+// pad writes out the zeros that columns end with.
+func (e *Encoder) pad() {
+	e.padding = true
+	var none Record
+	for _, c := range columns {
+		c.encode(e, &none)
+	}
+	e.padding = false
 }
 
 // string returns the index of s in the dictionary. A string in protobuf is
