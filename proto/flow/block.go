@@ -99,6 +99,10 @@ func (communityKind) block() blockColumn {
 	}}
 }
 
+// json leaves what is not IP without one: the specification knows IP only.
 func (communityKind) json(dst []byte, r *Record) []byte {
+	if r.EtherType != 0 {
+		return append(dst, `""`...)
+	}
 	return appendString(dst, CommunityID(r.SrcIP, r.DstIP, r.SrcPort, r.DstPort, r.Protocol))
 }

@@ -293,6 +293,7 @@ func TestText(t *testing.T) {
 	rng := rand.New(rand.NewPCG(9, 10))
 	var r Record
 	fill(&r, rng)
+	r.EtherType = 0 // what is not IP has no Community ID
 	r.HTTPUserAgent = "=cmd|' /C calc'!A0"
 	r.TLSSNI = "a\",\xff\n"
 	var m map[string]any

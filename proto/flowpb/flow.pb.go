@@ -233,7 +233,7 @@ type FlowBatch struct {
 	// Connections that this record stands for, when a flood made the probe add them up: addresses and ports that differ among them are unset. 0: one. [IPFIX
 	// 3 deltaFlowCount]
 	AggregatedFlows []uint32 `protobuf:"varint,214,rep,packed,name=aggregated_flows,json=aggregatedFlows,proto3" json:"aggregated_flows,omitempty"`
-	// -- quality of service: of the first packet of each direction
+	// -- quality of service: of the connection, as tcp_flags is
 	// Differentiated services code point of the direction's first packet (RFC 2474), 0 to 63. [IPFIX 195]
 	SrcDscp []uint32 `protobuf:"varint,215,rep,packed,name=src_dscp,json=srcDscp,proto3" json:"src_dscp,omitempty"`
 	DstDscp []uint32 `protobuf:"varint,216,rep,packed,name=dst_dscp,json=dstDscp,proto3" json:"dst_dscp,omitempty"`
@@ -247,7 +247,7 @@ type FlowBatch struct {
 	SrcSizeBins  []uint32 `protobuf:"varint,220,rep,packed,name=src_size_bins,json=srcSizeBins,proto3" json:"src_size_bins,omitempty"`
 	DstSizeBinsN []uint32 `protobuf:"varint,221,rep,packed,name=dst_size_bins_n,json=dstSizeBinsN,proto3" json:"dst_size_bins_n,omitempty"`
 	DstSizeBins  []uint32 `protobuf:"varint,222,rep,packed,name=dst_size_bins,json=dstSizeBins,proto3" json:"dst_size_bins,omitempty"`
-	// Smallest and largest packet, octets; 0 no packet. [NFStream src2dst_min_ps …, IPFIX 25, 26]
+	// Smallest and largest packet, octets, at most 65535; 0 no packet. [NFStream src2dst_min_ps …, IPFIX 25, 26]
 	SrcSizeMin []uint32 `protobuf:"varint,223,rep,packed,name=src_size_min,json=srcSizeMin,proto3" json:"src_size_min,omitempty"`
 	DstSizeMin []uint32 `protobuf:"varint,224,rep,packed,name=dst_size_min,json=dstSizeMin,proto3" json:"dst_size_min,omitempty"`
 	SrcSizeMax []uint32 `protobuf:"varint,225,rep,packed,name=src_size_max,json=srcSizeMax,proto3" json:"src_size_max,omitempty"`
@@ -256,7 +256,7 @@ type FlowBatch struct {
 	SrcSizeStd []float32 `protobuf:"fixed32,227,rep,packed,name=src_size_std,json=srcSizeStd,proto3" json:"src_size_std,omitempty"`
 	DstSizeStd []float32 `protobuf:"fixed32,228,rep,packed,name=dst_size_std,json=dstSizeStd,proto3" json:"dst_size_std,omitempty"`
 	// Time between two packets of the same direction, in order of capture: smallest, largest, mean, sample standard deviation (n-1). Microseconds; 0 below
-	// two packets (three for the deviation). [NFStream src2dst_min_piat_ms …]
+	// two packets (three for the deviation). Each gap is rounded down, mean and deviation to the nearest; a gap that goes back is 0. [NFStream src2dst_min_piat_ms …]
 	SrcIatMinUs  []uint32 `protobuf:"varint,229,rep,packed,name=src_iat_min_us,json=srcIatMinUs,proto3" json:"src_iat_min_us,omitempty"`
 	DstIatMinUs  []uint32 `protobuf:"varint,230,rep,packed,name=dst_iat_min_us,json=dstIatMinUs,proto3" json:"dst_iat_min_us,omitempty"`
 	SrcIatMaxUs  []uint32 `protobuf:"varint,231,rep,packed,name=src_iat_max_us,json=srcIatMaxUs,proto3" json:"src_iat_max_us,omitempty"`
@@ -285,13 +285,14 @@ type FlowBatch struct {
 	IcmpError []uint32 `protobuf:"varint,246,rep,packed,name=icmp_error,json=icmpError,proto3" json:"icmp_error,omitempty"`
 	// -- transactions: a request is what the initiator sends after the responder spoke (or first), its answer begins with the responder's next payload
 	// Requests that were answered, in this piece. Divides client, network and server time together with src_rtt_us and dst_rtt_us.
+	// Resent data and keep-alives are no part of one; a request that waits goes on in the next piece.
 	Transactions []uint32 `protobuf:"varint,247,rep,packed,name=transactions,proto3" json:"transactions,omitempty"`
-	// First octet of the request to first octet of the answer: smallest, mean, largest. Microseconds, 0 no transaction.
+	// First octet of the request to first octet of the answer: smallest, mean, largest. Microseconds, at least 1; 0 no transaction.
 	TransactionMinUs  []uint32 `protobuf:"varint,248,rep,packed,name=transaction_min_us,json=transactionMinUs,proto3" json:"transaction_min_us,omitempty"`
 	TransactionMeanUs []uint32 `protobuf:"varint,249,rep,packed,name=transaction_mean_us,json=transactionMeanUs,proto3" json:"transaction_mean_us,omitempty"`
 	TransactionMaxUs  []uint32 `protobuf:"varint,250,rep,packed,name=transaction_max_us,json=transactionMaxUs,proto3" json:"transaction_max_us,omitempty"`
 	// -- content of flows that nobody recognised
-	// Shannon entropy of the first octets of payload, bits per octet, 0 to 8. Given where app is unknown only.
+	// Shannon entropy of the first packet with payload, its first 512 octets: bits per octet, 0 to 8. Given where app is unknown only.
 	PayloadEntropy []float32 `protobuf:"fixed32,251,rep,packed,name=payload_entropy,json=payloadEntropy,proto3" json:"payload_entropy,omitempty"`
 	// Share of printable ASCII (with tab, CR, LF) in them, percent. Given where app is unknown only.
 	PayloadPrintable []uint32 `protobuf:"varint,252,rep,packed,name=payload_printable,json=payloadPrintable,proto3" json:"payload_printable,omitempty"`
