@@ -63,8 +63,7 @@ type http2Half struct {
 	started bool
 	hpack   *hpack.Decoder
 	broken  bool   // the table is not known any more
-	block   []byte // a field block that continues
-	stream  uint32 // its stream
+	stream  uint32 // of the field block that continues, in stream.message
 }
 
 type http2Asked struct {
@@ -121,13 +120,13 @@ func (in *Inspector) http2Stream(st *State, d side, b []byte, rec *flow.Record, 
 		st.blocked = true
 		return 0
 	}
-	in.http2Block(x, d, kind, flags, stream, b[9:9+size], rec, now)
+	in.http2Block(st, x, d, kind, flags, stream, b[9:9+size], rec, now)
 	return 9 + size
 }
 
 // http2Block takes the payload of a frame that carries fields.
-func (in *Inspector) http2Block(x *http2State, d side, kind, flags byte, stream uint32, p []byte, rec *flow.Record, now int64) {
-	h := &x.half[d]
+func (in *Inspector) http2Block(st *State, x *http2State, d side, kind, flags byte, stream uint32, p []byte, rec *flow.Record, now int64) {
+	h, s := &x.half[d], &st.half[d]
 	if kind != http2Continuation {
 		if flags&http2Padded != 0 && len(p) > 0 {
 			pad := int(p[0])
@@ -139,24 +138,22 @@ func (in *Inspector) http2Block(x *http2State, d side, kind, flags byte, stream 
 		if kind == http2PushPromise {
 			p = p[min(4, len(p)):]
 		}
-		h.block, h.stream = h.block[:0], stream
+		in.pool.put(&s.message)
+		h.stream = stream
 	}
-	if len(h.block)+len(p) > maxBlock {
-		h.broken, h.block = true, nil
+	ends := flags&http2EndHeaders != 0
+	if len(s.message)+len(p) > maxBlock || (!ends || len(s.message) > 0) && !in.tlsKeep(st, s, p) || h.hpack == nil && !in.newTable(st, h) {
+		h.broken = true
+		in.pool.put(&s.message)
 		in.cutStream(rec)
 		return
 	}
-	if flags&http2EndHeaders == 0 {
-		h.block = append(h.block, p...)
+	if !ends {
 		return
 	}
-	if len(h.block) > 0 {
-		p = append(h.block, p...)
-		h.block = p[:0]
-	}
-	if h.hpack == nil {
-		h.hpack = hpack.NewDecoder(maxTable, nil)
-		h.hpack.SetMaxStringLength(maxBlock)
+	if len(s.message) > 0 {
+		p = s.message
+		defer in.pool.put(&s.message)
 	}
 	var f http2Fields
 	h.hpack.SetEmitFunc(f.take)
@@ -170,6 +167,16 @@ func (in *Inspector) http2Block(x *http2State, d side, kind, flags byte, stream 
 		return
 	}
 	in.http2Message(x, h.stream, &f, rec, now)
+}
+
+// newTable makes the decoder of a direction, whose table counts as the flow's.
+func (in *Inspector) newTable(st *State, h *http2Half) bool {
+	if !in.reserve(st, maxTable) {
+		return false
+	}
+	h.hpack = hpack.NewDecoder(maxTable, nil)
+	h.hpack.SetMaxStringLength(maxBlock)
+	return true
 }
 
 func (f *http2Fields) take(h hpack.HeaderField) {

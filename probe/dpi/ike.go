@@ -68,12 +68,17 @@ func l2tpProtocol() protocol {
 	return protocol{app: "l2tp", udp: []uint16{1701}, datagram: looksL2TP}
 }
 
+// looksL2TP wants the bits that are 0 in both versions to be so, and of control
+// messages, which have a length and a number, the length.
 func looksL2TP(b []byte, h *hint) bool {
-	if !h.onPort || len(b) < 6 || b[1]&0x0f != 2 && b[1]&0x0f != 3 {
+	if !h.onPort || len(b) < 6 || b[1]&0xf0 != 0 || b[1] != 2 && b[1] != 3 || b[0]&0x34 != 0 {
 		return false
 	}
-	if b[0]&0x80 == 0 { // data
-		return true
+	switch {
+	case b[0]&0x80 != 0:
+		return b[0]&0x4b == 0x48 && len(b) >= 12 && int(binary.BigEndian.Uint16(b[2:])) == len(b)
+	case b[0]&0x40 != 0: // data with a length
+		return int(binary.BigEndian.Uint16(b[2:])) == len(b)
 	}
-	return b[0]&0x48 == 0x48 && int(binary.BigEndian.Uint16(b[2:])) <= len(b)
+	return b[1] == 2 || b[0] == 0 // version 3 has no other bits
 }

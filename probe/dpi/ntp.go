@@ -25,12 +25,15 @@ func looksNTP(b []byte) bool {
 	switch {
 	case version < 1 || version > 4:
 		return false
-	case mode == ntpControl:
-		return len(b) >= 12
-	case mode == ntpPrivate:
-		return len(b) >= 8
+	case mode == ntpControl: // no leap bits, an operation, data that is there
+		op := b[1] & 31
+		return b[0]&0xc0 == 0 && len(b) >= 12 && (op <= 12 || op == 31) && 12+int(b[10])<<8+int(b[11]) <= len(b)
+	case mode == ntpPrivate: // an implementation and a request that exist
+		return len(b) >= 8 && (b[2] == 0 || b[2] == 2 || b[2] == 3) && b[3] <= 45
 	}
-	return len(b) >= ntpPacket && b[1] <= 16 && (mode != 0 || version == 1)
+	// Polls and precisions are powers of two; a client may say 32 in place of its own.
+	poll, precision := int8(b[2]), int8(b[3])
+	return len(b) >= ntpPacket && len(b)%4 == 0 && b[1] <= 16 && (mode != 0 || version == 1) && poll >= -8 && poll <= 24 && precision >= -40 && precision <= 32
 }
 
 func (in *Inspector) ntpMessage(st *State, _ side, b []byte, rec *flow.Record, _ int64) {

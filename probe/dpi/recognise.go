@@ -201,6 +201,7 @@ func (in *Inspector) startAnew(st *State) {
 // forgetProtocol empties what a parser remembered of the flow.
 func (in *Inspector) forgetProtocol(st *State) {
 	in.giveBack(st)
+	in.unreserve(st)
 	st.packets = 0
 	st.phase, st.count, st.word, st.flags, st.extra = [2]uint8{}, [2]uint32{}, [2]uint64{}, 0, nil
 	st.quic = quicState{}

@@ -28,6 +28,8 @@ type State struct {
 	flags uint8
 	extra any // what needs more; taken back with the State
 
+	reserved int // octets of memory that extra holds, part of the flow's bound
+
 	parser    *protocol // nil while kindNone
 	kind      kind
 	finished  bool
@@ -94,6 +96,7 @@ func (in *Inspector) release(st *State) {
 		in.pool.put(&st.half[d].message)
 	}
 	in.giveBack(st)
+	in.unreserve(st)
 	*st = State{finished: true}
 	if len(in.free) < maxFree {
 		st.finished = false

@@ -99,7 +99,7 @@ func (in *Inspector) take(st *State, size, instead int) []byte {
 	if size > streamLimit {
 		return nil
 	}
-	held := -instead
+	held := st.reserved - instead
 	for i := range st.half {
 		held += cap(st.half[i].buf) + cap(st.half[i].message)
 	}
@@ -115,6 +115,26 @@ func (in *Inspector) take(st *State, size, instead int) []byte {
 		in.stats.NoMemory++
 	}
 	return b
+}
+
+// reserve counts n octets that State.extra is about to hold as the flow's.
+// False: they are too many.
+func (in *Inspector) reserve(st *State, n int) bool {
+	held := st.reserved + n
+	for i := range st.half {
+		held += cap(st.half[i].buf) + cap(st.half[i].message)
+	}
+	if held > streamLimit || in.pool.used+n > in.pool.limit {
+		return false
+	}
+	st.reserved += n
+	in.pool.used += n
+	return true
+}
+
+func (in *Inspector) unreserve(st *State) {
+	in.pool.used -= st.reserved
+	st.reserved = 0
 }
 
 // forward moves past k octets, holes included.
