@@ -48,6 +48,8 @@ type MeterConfig struct {
 	IdleTimeout       time.Duration `conf:"idle_timeout" help:"a flow ends when nothing came for this long"`
 	UnansweredTimeout time.Duration `conf:"unanswered_timeout" help:"the same for a flow that nothing answered"`
 	MaxFlows          int           `conf:"max_flows" help:"flows open at once in each worker; then the longest idle one ends"`
+	MaxBytes          kit.Bytes     `conf:"max_bytes" help:"memory for open flows in each worker; nearly full, timeouts shorten and floods are added up"`
+	FloodRate         int           `conf:"flood_rate" help:"connections a second, unanswered, to or from one end that are added up when memory is nearly full; negative: never"`
 }
 
 // SpoolConfig bounds the queue on disk between probe and Kafka.
@@ -70,7 +72,7 @@ func DefaultConfig() Config {
 		Capture: CaptureConfig{Workers: live.Workers, BlockSize: kit.Bytes(live.BlockSize), Blocks: live.Blocks,
 			BlockTime: live.BlockTime, Promiscuous: true},
 		Meter: MeterConfig{ActiveTimeout: table.ActiveTimeout, IdleTimeout: table.IdleTimeout,
-			UnansweredTimeout: table.UnansweredTimeout, MaxFlows: table.MaxFlows},
+			UnansweredTimeout: table.UnansweredTimeout, MaxFlows: table.MaxFlows, MaxBytes: kit.Bytes(table.MaxBytes), FloodRate: table.FloodRate},
 		Spool: SpoolConfig{Dir: "/var/lib/tapwatch/spool", MaxBytes: 4 << 30, Drain: 5 * time.Second},
 		Kafka: kafka.Config{Brokers: []string{"127.0.0.1:9092"}},
 		Topic: "flows.v1",
@@ -106,11 +108,15 @@ func (m MeterConfig) check() error {
 	if m.MaxFlows < 1 {
 		return errors.New("meter.max_flows: at least 1 is needed")
 	}
+	if m.MaxBytes < 1<<20 {
+		return errors.New("meter.max_bytes: at least 1 MiB is needed")
+	}
 	return nil
 }
 
 func (m MeterConfig) table() meter.Config {
 	c := meter.DefaultConfig()
 	c.ActiveTimeout, c.IdleTimeout, c.UnansweredTimeout, c.MaxFlows = m.ActiveTimeout, m.IdleTimeout, m.UnansweredTimeout, m.MaxFlows
+	c.MaxBytes, c.FloodRate = int(m.MaxBytes), m.FloodRate
 	return c
 }

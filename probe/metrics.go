@@ -23,15 +23,16 @@ type metrics struct {
 
 // meters are the probe's metrics.
 type meters struct {
-	packets, bytes         *prometheus.CounterVec
-	flowPackets, flowBytes *prometheus.CounterVec
-	flows, records         *prometheus.CounterVec
-	lost, lostRecords      *prometheus.CounterVec
-	open                   *prometheus.GaugeVec
-	evicted                *prometheus.CounterVec
-	dpi                    *prometheus.CounterVec
-	buffers                *prometheus.GaugeVec
-	stages                 *ops.Stages
+	packets, bytes          *prometheus.CounterVec
+	flowPackets, flowBytes  *prometheus.CounterVec
+	flows, records          *prometheus.CounterVec
+	lost, lostRecords       *prometheus.CounterVec
+	open                    *prometheus.GaugeVec
+	evicted                 *prometheus.CounterVec
+	emergencies, aggregated *prometheus.CounterVec
+	dpi                     *prometheus.CounterVec
+	buffers                 *prometheus.GaugeVec
+	stages                  *ops.Stages
 }
 
 func newMeters(reg prometheus.Registerer) *meters {
@@ -50,6 +51,8 @@ func newMeters(reg prometheus.Registerer) *meters {
 		lost:        counter("ledger_lost_packets_total", "Packets that are in no flow, by reason.", "reason"),
 		lostRecords: counter("ledger_lost_records_total", "Flow records that were not handed over, by reason.", "reason"),
 		evicted:     counter("meter_evicted_flows_total", "Flows ended early because the table was full."),
+		emergencies: counter("meter_emergencies_total", "Times the flow table was nearly full, so that timeouts were shortened."),
+		aggregated:  counter("meter_aggregated_flows_total", "Connections of floods that were added up in records of many."),
 		dpi:         counter("dpi_events_total", "Flows recognised or given up, streams cut (of these for want of memory), malformed messages, QUIC packets that could not be opened.", "event"),
 		buffers:     prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "tapwatch_probe_dpi_buffer_bytes", Help: "Octets held for stream reassembly."}, []string{"worker"}),
 		open:        prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "tapwatch_probe_meter_open_flows", Help: "Flows in the table."}, []string{"worker"}),
@@ -83,6 +86,8 @@ func (m *metrics) update(t ledger.Totals, open int, flows meter.Stats, seen dpi.
 		m.losses[reason] = n
 	}
 	add(m.evicted, flows.Evicted, m.meter.Evicted)
+	add(m.emergencies, flows.EmergenciesEntered, m.meter.EmergenciesEntered)
+	add(m.aggregated, flows.Aggregated, m.meter.Aggregated)
 	for _, e := range [...]struct {
 		name     string
 		now, was uint64

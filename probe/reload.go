@@ -71,5 +71,6 @@ func reloadable() map[string]func(cfg *Config, next Config) {
 		"meter.idle_timeout":       func(cfg *Config, next Config) { cfg.Meter.IdleTimeout = next.Meter.IdleTimeout },
 		"meter.unanswered_timeout": func(cfg *Config, next Config) { cfg.Meter.UnansweredTimeout = next.Meter.UnansweredTimeout },
 		"meter.max_flows":          func(cfg *Config, next Config) { cfg.Meter.MaxFlows = next.Meter.MaxFlows },
+		"meter.max_bytes":          func(cfg *Config, next Config) { cfg.Meter.MaxBytes = next.Meter.MaxBytes },
 	}
 }

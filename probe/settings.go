@@ -16,7 +16,8 @@ type limits struct {
 func (cfg Config) limits() limits {
 	m := cfg.Meter
 	return limits{filter: cfg.Capture.Filter, sampleFlows: cfg.Capture.SampleFlows, samplePackets: cfg.Capture.SamplePackets,
-		meter: meter.Limits{ActiveTimeout: m.ActiveTimeout, IdleTimeout: m.IdleTimeout, UnansweredTimeout: m.UnansweredTimeout, MaxFlows: m.MaxFlows}}
+		meter: meter.Limits{ActiveTimeout: m.ActiveTimeout, IdleTimeout: m.IdleTimeout, UnansweredTimeout: m.UnansweredTimeout, MaxFlows: m.MaxFlows,
+			MaxBytes: int(m.MaxBytes)}}
 }
 
 // settings are shared by all workers, each of which looks at them about once a

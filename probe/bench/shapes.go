@@ -60,7 +60,7 @@ func memory(ctx context.Context, o options, out io.Writer) error {
 	o.runs = 1
 	rss := func(n, packets int) (int64, error) {
 		s, err := flows(ctx, o, "-", func(w io.Writer) error { return generate(w, traffic{flows: n, packets: packets}) },
-			"--format", "none", "--max-flows", fmt.Sprint(n+1), "--idle-timeout", "10h", "--unanswered-timeout", "10h", "--active-timeout", "10h")
+			"--format", "none", "--max-flows", fmt.Sprint(n+1), "--max-bytes", "64GiB", "--idle-timeout", "10h", "--unanswered-timeout", "10h", "--active-timeout", "10h")
 		return s.rss, err
 	}
 	var base [2]int64

@@ -9,13 +9,13 @@ import (
 // Limits are the part of Config that may change while flows are open.
 type Limits struct {
 	ActiveTimeout, IdleTimeout, UnansweredTimeout time.Duration
-	MaxFlows                                      int
+	MaxFlows, MaxBytes                            int
 }
 
 // SetLimits changes timeouts and bounds; no flow is lost or ended by it. A zero
 // field means its default. A flow that is silent ends by the new timeout, but
 // where that is the shorter one no sooner than its next visit by the sweep,
-// which the old timeout had set. With more flows open than MaxFlows now allows,
+// which the old timeout had set. With more flows open than is now allowed,
 // each new flow ends two others until they fit.
 func (t *Table) SetLimits(l Limits) {
 	def := DefaultConfig()
@@ -31,6 +31,10 @@ func (t *Table) SetLimits(l Limits) {
 	t.maxFlows = l.MaxFlows
 	if t.maxFlows <= 0 {
 		t.maxFlows = def.MaxFlows
+	}
+	t.maxBytes = l.MaxBytes
+	if t.maxBytes <= 0 {
+		t.maxBytes = def.MaxBytes
 	}
 }
 

@@ -54,6 +54,7 @@ to standard error.`,
 	f.DurationVar(&cfg.Meter.IdleTimeout, "idle-timeout", cfg.Meter.IdleTimeout, "a flow ends when nothing came for this long")
 	f.DurationVar(&cfg.Meter.UnansweredTimeout, "unanswered-timeout", cfg.Meter.UnansweredTimeout, "the same for a flow that nothing answered")
 	f.IntVar(&cfg.Meter.MaxFlows, "max-flows", cfg.Meter.MaxFlows, "flows open at once")
+	f.TextVar(&cfg.Meter.MaxBytes, "max-bytes", cfg.Meter.MaxBytes, "memory for open flows in each worker, a `size` such as 256MiB")
 	f.IntVar(&cfg.Capture.Workers, "workers", 1, "workers that share the packets; with more than one, records come in another order")
 	f.Uint32Var(&cfg.Capture.SampleFlows, "sample-flows", 0, "look at one flow in so many, whole")
 	f.Uint32Var(&cfg.Capture.SamplePackets, "sample-packets", 0, "look at one packet in so many; counters are scaled up")
