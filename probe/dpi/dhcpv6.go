@@ -76,9 +76,13 @@ func (in *Inspector) dhcpv6Message(st *State, _ side, b []byte, rec *flow.Record
 				in.dhcpv6Status(code, v, rec)
 			}
 		case code == 39 && len(v) > 1: // flags, then a name in DNS form (RFC 4704, section 4)
-			if name, _, ok := appendName(nil, append(append([]byte(nil), v[1:]...), 0), 0); ok {
-				in.setOnce(&rec.AppHost, name, rec)
+			n := len(in.scratch)
+			in.scratch = append(append(in.scratch, v[1:]...), 0) // it may lack the root
+			wire := in.scratch[n:]
+			if all, _, ok := appendName(in.scratch, wire, 0); ok {
+				in.setOnce(&rec.AppHost, all[n+len(wire):], rec)
 			}
+			in.scratch = in.scratch[:n]
 		case code == 16 && len(v) > 6:
 			in.software(sideSrc, v[6:], rec)
 		}

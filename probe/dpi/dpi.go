@@ -82,6 +82,7 @@ func NewInspector(cfg Config) *Inspector {
 		cfg.InternStrings = def.InternStrings
 	}
 	in := &Inspector{done: State{finished: true}, protocols: protocols()}
+	in.scratch, in.text = make([]byte, 0, 512), make([]byte, 0, 512)
 	in.tcpPorts = byPort(in.protocols, func(p *protocol) []uint16 { return p.tcp })
 	in.udpPorts = byPort(in.protocols, func(p *protocol) []uint16 { return p.udp })
 	in.pool.limit = cfg.BufferBytes

@@ -122,7 +122,8 @@ func (in *Inspector) ftpStream(st *State, d side, b []byte, rec *flow.Record, no
 	}
 	switch {
 	case isFold(verb, "USER"):
-		rec.User = in.printable(arg, rec) // the last one who tries
+		rec.User = in.printable(arg, rec)          // the last one who tries
+		rec.Risks |= flow.RiskClearTextCredentials // as nDPI has it: the name is enough
 	case isFold(verb, "PASS"), isFold(verb, "ACCT"):
 		rec.Risks |= flow.RiskClearTextCredentials
 		arg = nil

@@ -214,10 +214,7 @@ func (in *Inspector) kerberosRequest(st *State, name string, r ber, rec *flow.Re
 		f := ber{b: v}
 		switch tag {
 		case 0xa1:
-			in.text = appendPrincipal(in.text[:0], f)
-			if rec.User == "" { // printable may use in.text: a copy
-				rec.User = in.strings.get(in.shorten(appendPrintable(nil, in.text), rec))
-			}
+			in.principal(f, rec)
 		case 0xa2:
 			_, realm = f.next()
 			in.setOnce(&rec.Domain, realm, rec)
@@ -239,6 +236,14 @@ func (in *Inspector) kerberosRequest(st *State, name string, r ber, rec *flow.Re
 	in.addRequest(st, in.scratch, rec)
 }
 
+// principal notes the user, built behind the text at hand.
+func (in *Inspector) principal(r ber, rec *flow.Record) {
+	n := len(in.scratch)
+	in.scratch = appendPrincipal(in.scratch, r)
+	in.setOnce(&rec.User, in.scratch[n:], rec)
+	in.scratch = in.scratch[:n]
+}
+
 // kerberosReply reads a KDC-REP (section 5.4.2): client, and how the ticket is
 // encrypted, which tells of attacks on weak ciphers.
 func (in *Inspector) kerberosReply(st *State, name string, r ber, rec *flow.Record) {
@@ -251,9 +256,7 @@ func (in *Inspector) kerberosReply(st *State, name string, r ber, rec *flow.Reco
 			_, realm := f.next()
 			in.setOnce(&rec.Domain, realm, rec)
 		case 0xa4:
-			if rec.User == "" {
-				rec.User = in.strings.get(in.shorten(appendPrintable(nil, appendPrincipal(nil, f)), rec))
-			}
+			in.principal(f, rec)
 		case 0xa5:
 			t := f.into(0x61)
 			t = t.into(berSequence)
@@ -293,9 +296,7 @@ func (in *Inspector) kerberosError(st *State, r ber, rec *flow.Record) {
 			}
 			in.addResponse(st, in.scratch, rec)
 		case 0xa8:
-			if rec.User == "" {
-				rec.User = in.strings.get(in.shorten(appendPrintable(nil, appendPrincipal(nil, f)), rec))
-			}
+			in.principal(f, rec)
 		case 0xa9:
 			_, realm := f.next()
 			in.setOnce(&rec.Domain, realm, rec)

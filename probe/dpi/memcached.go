@@ -55,9 +55,11 @@ func looksMemcached(b []byte, h *hint) verdict {
 		if i < 0 || !plain(bytes.TrimSuffix(b[:i], []byte{'\r'})) {
 			return no
 		}
-		f := bytes.Fields(b[:i])
-		if len(f) >= 5 && len(f) <= 6 && (string(f[0]) == "set" || string(f[0]) == "add" || string(f[0]) == "replace") && digits(f[2]) && digits(f[4]) ||
-			len(f) == 4 && string(f[0]) == "VALUE" && digits(f[2]) && digits(f[3]) || len(f) == 3 && string(f[0]) == "STAT" && string(f[1]) == "pid" {
+		line := bytes.TrimSuffix(b[:i], []byte{'\r'})
+		verb, rest := word(line)
+		stored := (string(verb) == "set" || string(verb) == "add" || string(verb) == "replace") && digits(nthWord(rest, 1)) && digits(nthWord(rest, 2)) && digits(nthWord(rest, 3))
+		found := string(verb) == "VALUE" && digits(nthWord(rest, 1)) && digits(nthWord(rest, 2))
+		if stored || found || bytes.HasPrefix(line, []byte("STAT pid ")) {
 			return yes
 		}
 		return no
@@ -66,6 +68,15 @@ func looksMemcached(b []byte, h *hint) verdict {
 		return v
 	}
 	return startsWord(b, "VALUE", "STORED", "NOT_STORED", "END", "ERROR", "CLIENT_ERROR", "SERVER_ERROR", "STAT", "OK", "DELETED", "NOT_FOUND")
+}
+
+// nthWord is the n-th word of a line, counted from 0; nil: it has fewer.
+func nthWord(line []byte, n int) []byte {
+	w, rest := word(line)
+	for ; n > 0; n-- {
+		w, rest = word(rest)
+	}
+	return w
 }
 
 func (in *Inspector) memcachedMessage(st *State, d side, b []byte, rec *flow.Record, now int64) {
@@ -101,17 +112,11 @@ func (in *Inspector) memcachedStream(st *State, d side, b []byte, rec *flow.Reco
 	case len(verb) == 0 || !plain(verb):
 		return n
 	case isFold(verb, "VALUE"), isFold(verb, "VA"): // VALUE key flags octets
-		f := bytes.Fields(rest)
-		if len(f) >= 3 {
-			size = number(f[2])
-		} else if isFold(verb, "VA") && len(f) > 0 {
-			size = number(f[0])
+		if size = number(nthWord(rest, 2)); isFold(verb, "VA") {
+			size = number(nthWord(rest, 0))
 		}
 	case isFold(verb, "SET"), isFold(verb, "ADD"), isFold(verb, "REPLACE"), isFold(verb, "APPEND"), isFold(verb, "PREPEND"), isFold(verb, "CAS"):
-		f := bytes.Fields(rest)
-		if len(f) >= 4 {
-			size = number(f[3])
-		}
+		size = number(nthWord(rest, 3))
 		in.memcachedRequest(st, verb, rest, rec)
 	case startsWord(line, memcachedWords...) != no && !isFold(verb, "ERROR"):
 		if d == sideDst && isFold(verb, "VERSION") {
@@ -121,7 +126,7 @@ func (in *Inspector) memcachedStream(st *State, d side, b []byte, rec *flow.Reco
 		in.memcachedRequest(st, verb, rest, rec)
 	case isFold(verb, "STAT"):
 		if bytes.HasPrefix(rest, []byte("version ")) {
-			in.software(sideDst, append(append(in.text[:0:0], "memcached "...), rest[8:]...), rec)
+			in.software(sideDst, in.verb("memcached", rest[8:]), rec)
 		}
 	case isFold(verb, "ERROR"), isFold(verb, "CLIENT_ERROR"), isFold(verb, "SERVER_ERROR"):
 		rec.AppErrors++

@@ -263,8 +263,10 @@ func (in *Inspector) mongoClient(b []byte, rec *flow.Record) {
 				}
 				inner = after
 			}
-			text := append(append(append(in.text[:0:0], driver...), ' '), version...)
-			in.software(sideSrc, text, rec)
+			at := len(in.scratch)
+			in.scratch = append(append(append(in.scratch, driver...), ' '), version...)
+			in.software(sideSrc, in.scratch[at:], rec)
+			in.scratch = in.scratch[:at]
 		}
 		rest = next
 	}

@@ -69,8 +69,10 @@ func (in *Inspector) browser(b []byte, rec *flow.Record) {
 	case 1, 15: // host announcement, local master: the version is of the system
 		in.scratch = append(in.scratch, " HostAnnouncement"...)
 		if len(b) >= 24 {
-			text := append([]byte("Windows "), '0'+b[22]%10, '.', '0'+b[23]%10)
-			in.software(sideSrc, text, rec)
+			n := len(in.scratch)
+			in.scratch = append(append(in.scratch, "Windows "...), '0'+b[22]%10, '.', '0'+b[23]%10)
+			in.software(sideSrc, in.scratch[n:], rec)
+			in.scratch = in.scratch[:n]
 		}
 	case 2:
 		in.scratch = append(in.scratch, " AnnouncementRequest"...)
