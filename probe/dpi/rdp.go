@@ -16,8 +16,20 @@ func rdpProtocol() protocol {
 
 // looksRDPDatagram recognises the SYN of RDP over UDP (MS-RDPEUDP, section
 // 3.1.5.1.1): no datagram is acknowledged yet, and it is filled up.
+// Later ones carry records of TLS or DTLS a few octets behind the head.
 func looksRDPDatagram(b []byte, h *hint) bool {
-	return h.onPort && len(b) >= 16 && binary.BigEndian.Uint32(b) == 0xffffffff && binary.BigEndian.Uint16(b[6:])&1 != 0
+	if !h.onPort || len(b) < 16 {
+		return false
+	}
+	if binary.BigEndian.Uint32(b) == 0xffffffff && binary.BigEndian.Uint16(b[6:])&1 != 0 {
+		return true
+	}
+	for i := 8; i < 32 && i+5 <= len(b); i++ {
+		if (b[i] == 22 || b[i] == 23) && (b[i+1] == 3 && b[i+2] <= 4 || b[i+1] == 0xfe && b[i+2] >= 0xfd) {
+			return true
+		}
+	}
+	return false
 }
 
 // rdpDatagram reads nothing: what matters is within DTLS after the next datagrams.

@@ -101,6 +101,16 @@ func (in *Inspector) vncClient(st *State, b []byte, rec *flow.Record) int {
 			}
 			st.phase[sideSrc] = vncInit
 			return 16
+		case 30: // its key, and 128 octets of name and password encrypted with it
+			n := 128 + int(st.word[sideSrc])
+			if st.word[sideSrc] > 1024 {
+				break
+			}
+			if st.word[sideSrc] == 0 || len(b) < n { // the server's comes first
+				return 0
+			}
+			st.phase[sideSrc] = vncInit
+			return n
 		case 1:
 			st.half[sideSrc].dead = true
 			return len(b)
@@ -149,6 +159,20 @@ func (in *Inspector) vncServer(st *State, b []byte, rec *flow.Record) int {
 			}
 			st.phase[sideDst] = vncResult
 			return 16
+		case 30: // Apple's Diffie-Hellman: generator, length of keys, prime, key
+			if len(b) < 4 {
+				return 0
+			}
+			size := int(binary.BigEndian.Uint16(b[2:]))
+			if size == 0 || size > 1024 {
+				break
+			}
+			if len(b) < 4+2*size {
+				return 0
+			}
+			st.word[sideSrc] = uint64(size)
+			st.phase[sideDst] = vncResult
+			return 4 + 2*size
 		case 1:
 			st.phase[sideDst] = vncResult
 			if st.count[0] < 8 { // no result (section 7.1.2)
