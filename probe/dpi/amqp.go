@@ -77,9 +77,9 @@ func (in *Inspector) amqpMethod(st *State, d side, m []byte, rec *flow.Record) {
 	r := reader{b: m[4:]}
 	switch id {
 	case 10<<16 | 10: // start: version, then a table of the server's properties
-		in.software(d, amqpProperty(m, "product"), rec)
+		in.software(d, amqpProperty(m, "\x07product"), rec)
 	case 10<<16 | 11: // start-ok: properties, mechanism, response
-		in.software(d, amqpProperty(m, "product"), rec)
+		in.software(d, amqpProperty(m, "\x07product"), rec)
 		r.take(int(min(uint32(1<<16), beUint32(r.take(4)))))
 		mechanism := r.take(r.u8())
 		response := r.take(int(min(uint32(1<<16), beUint32(r.take(4)))))
@@ -103,13 +103,14 @@ func (in *Inspector) amqpMethod(st *State, d side, m []byte, rec *flow.Record) {
 	}
 }
 
-// amqpProperty finds a long string of a table by its name.
+// amqpProperty finds a long string of a table by its name, which begins with
+// its length.
 func amqpProperty(m []byte, name string) []byte {
-	i := bytes.Index(m, append([]byte{byte(len(name))}, name...))
+	i := bytes.Index(m, []byte(name))
 	if i < 0 {
 		return nil
 	}
-	r := reader{b: m[i+1+len(name):]}
+	r := reader{b: m[i+len(name):]}
 	if r.u8() != 'S' {
 		return nil
 	}

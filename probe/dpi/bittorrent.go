@@ -21,6 +21,7 @@ const (
 	trackerGreeting = "\x00\x00\x04\x17\x27\x10\x19\x80\x00\x00\x00\x00" // connect
 	localSearch     = "BT-SEARCH * HTTP/1.1\r\n"
 	utpHeader       = 20
+	utpNote         = 0x757470 // marks hint.note
 )
 
 func looksBitTorrent(b []byte, h *hint) bool {
@@ -53,10 +54,19 @@ func looksDHT(b []byte) bool {
 }
 
 // looksUTP recognises the SYN with which a connection begins: version 1, no
-// time difference yet, sequence number 1, nothing acknowledged.
-func looksUTP(b []byte, _ *hint) bool {
-	if len(b) < utpHeader || b[0] != 0x41 || b[1] > 2 {
+// time difference yet, sequence number 1, nothing acknowledged. In the middle
+// of one, two packets on the port that name the same connection.
+func looksUTP(b []byte, h *hint) bool {
+	if len(b) < utpHeader || b[0]&15 != 1 || b[0]>>4 > 4 || b[1] > 2 {
 		return false
+	}
+	if b[0]>>4 != 4 {
+		note := uint64(utpNote)<<32 | uint64(binary.BigEndian.Uint16(b[2:]))
+		before := *h.note
+		if h.onPort {
+			*h.note = note
+		}
+		return h.onPort && before == note
 	}
 	if b[1] == 0 && len(b) != utpHeader {
 		return false

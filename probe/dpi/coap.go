@@ -27,7 +27,8 @@ func looksCoAP(b []byte, h *hint) bool {
 	return ok && h.onPort
 }
 
-// coapPath appends the path of a request; false: the options do not parse.
+// coapPath appends the path of a request to dst, unless that is nil; false: the
+// options do not parse.
 func coapPath(b, dst []byte) ([]byte, bool) {
 	r := reader{b: b[4+int(b[0]&15):]}
 	for option := 0; len(r.b) > 0; {
@@ -52,7 +53,7 @@ func coapPath(b, dst []byte) ([]byte, bool) {
 		if r.bad {
 			return dst, false
 		}
-		if option == 11 { // Uri-Path
+		if option == 11 && dst != nil { // Uri-Path
 			dst = append(append(dst, '/'), value...)
 		}
 	}

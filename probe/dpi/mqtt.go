@@ -6,18 +6,23 @@ import (
 
 // MQTT 3.1, 3.1.1 and 5 (OASIS). The password of CONNECT is in clear and not kept.
 func mqttProtocol() protocol {
-	return protocol{app: "mqtt", tcp: []uint16{1883}, stream: func(b []byte, _ *hint) verdict { return looksMQTT(b) }, parse: (*Inspector).mqttStream}
+	return protocol{app: "mqtt", tcp: []uint16{1883}, stream: looksMQTT, parse: (*Inspector).mqttStream}
 }
 
 const (
-	mqttConnect, mqttConnAck, mqttPublish, mqttSubscribe, mqttSubAck, mqttUnsubscribe = 1, 2, 3, 8, 9, 10
+	mqttConnect, mqttConnAck, mqttPublish, mqttSubscribe, mqttSubAck, mqttUnsubscribe, mqttPing, mqttPong = 1, 2, 3, 8, 9, 10, 12, 13
 )
 
-// looksMQTT wants a CONNECT with the protocol's name.
-func looksMQTT(b []byte) verdict {
+// looksMQTT wants a CONNECT with the protocol's name, or, in the middle of a
+// connection, a whole PUBLISH with a topic.
+func looksMQTT(b []byte, h *hint) verdict {
 	switch {
 	case len(b) == 0:
 		return undecided
+	case b[0]>>4 == mqttPublish && b[0]&6 != 6:
+		return looksPublish(b)
+	case h.onPort && len(b) == 2 && b[1] == 0 && (b[0] == mqttPing<<4 || b[0] == mqttPong<<4):
+		return yes
 	case b[0] != mqttConnect<<4:
 		return no
 	}
@@ -33,6 +38,18 @@ func looksMQTT(b []byte) verdict {
 		best = max(best, prefixOf(b[1+n:], name))
 	}
 	return best
+}
+
+func looksPublish(b []byte) verdict {
+	size, n := mqttLength(b[1:])
+	if n <= 0 || len(b) != 1+n+size || size < 5 || b[1+n] != 0 {
+		return no
+	}
+	topic := int(b[2+n])
+	if topic < 3 || 2+topic > size || !plain(b[3+n:3+n+topic]) {
+		return no
+	}
+	return yes
 }
 
 // mqttLength reads a variable length (MQTT 5, section 1.5.5) of n octets; n is

@@ -9,7 +9,7 @@ import (
 // RTP (RFC 3550) has no sign of its own: two packets of one direction with one
 // source and numbers that follow each other are taken for it.
 func rtpProtocol() protocol {
-	return protocol{app: "rtp", datagram: looksRTP, message: (*Inspector).rtpMessage}
+	return protocol{app: "rtp", stream: looksRTPStream, datagram: looksRTP, message: (*Inspector).rtpMessage}
 }
 
 // RTCP is told by a chain of reports that ends with the datagram.
@@ -22,6 +22,9 @@ const (
 	// rtpGap is how far the sequence numbers of two packets of one source may
 	// lie apart.
 	rtpGap = 16
+	// srtcpTrailer is what SRTCP adds: a bit that says encrypted, a counter, and
+	// a tag of 80 bits (RFC 3711, section 3.4).
+	srtcpTrailer = 14
 )
 
 // rtpNames are payload types (RFC 3551, section 6).
@@ -36,15 +39,41 @@ func looksRTP(b []byte, h *hint) bool {
 	now := 1<<63 | uint64(seq)<<32 | uint64(ssrc)
 	before := *h.note
 	*h.note = now
-	if before == 0 || uint32(before) != ssrc {
+	if before == 0 || ssrc == 0 || uint32(before) != ssrc {
 		return false
 	}
 	gap := seq - uint16(before>>32)
 	return gap > 0 && gap <= rtpGap
 }
 
+// looksRTPStream wants two packets with their lengths (RFC 4571).
+func looksRTPStream(b []byte, h *hint) verdict {
+	if h.ports[0] < 1024 || h.ports[1] < 1024 {
+		return no
+	}
+	if len(b) < 4 {
+		if len(b) > 2 && b[2]>>6 != 2 || len(b) > 0 && b[0] > 7 {
+			return no
+		}
+		return undecided
+	}
+	size := int(binary.BigEndian.Uint16(b))
+	kind := b[3] & 0x7f
+	if _, known := rtpNames[kind]; b[2] != 0x80 && b[2] != 0x90 || !known && kind < 96 || size <= rtpHeader || size > strangers/2 {
+		return no
+	}
+	if len(b) < 2+size+2+rtpHeader {
+		return undecided
+	}
+	first, second := b[2:2+size], b[2+size+2:]
+	if rtpLike(first) && rtpLike(second) && string(first[8:12]) == string(second[8:12]) && binary.BigEndian.Uint16(second[2:])-binary.BigEndian.Uint16(first[2:]) == 1 {
+		return yes
+	}
+	return no
+}
+
 // rtpLike checks what the header fixes: version 2, a payload type in use, room
-// for contributing sources and the extension, a source that is not 0.
+// for contributing sources and the extension.
 func rtpLike(b []byte) bool {
 	if len(b) < rtpHeader+1 || b[0]>>6 != 2 {
 		return false
@@ -60,12 +89,15 @@ func rtpLike(b []byte) bool {
 		}
 		size += 4 + 4*int(binary.BigEndian.Uint16(b[size+2:]))
 	}
-	return len(b) > size && binary.BigEndian.Uint32(b[8:]) != 0
+	return len(b) > size
 }
 
 func looksRTCP(b []byte) bool {
-	if len(b) < 8 || len(b)%4 != 0 || b[1] != 200 && b[1] != 201 {
+	if len(b) < 8 || b[0]>>6 != 2 || b[1] != 200 && b[1] != 201 {
 		return false
+	}
+	if at := len(b) - srtcpTrailer; at >= 8 && b[at] == 0x80 && b[at+1] == 0 && 4+4*int(binary.BigEndian.Uint16(b[2:])) <= at {
+		return true
 	}
 	for len(b) > 0 {
 		if len(b) < 4 || b[0]>>6 != 2 || b[1] < 192 || b[1] > 213 {

@@ -148,7 +148,8 @@ func (in *Inspector) stunMessage(st *State, d side, b []byte, rec *flow.Record, 
 	case 2:
 		var object []byte
 		if mapped.IsValid() {
-			object = mapped.AppendTo(nil)
+			in.text = mapped.AppendTo(in.text[:0])
+			object = in.text
 		}
 		in.addResponse(st, in.verb(name, object), rec)
 	case 3:
