@@ -60,6 +60,9 @@ func looksReply(b []byte, codes ...string) verdict {
 // looksFTP takes a greeting on the port or one that says FTP; elsewhere it
 // waits for what the client answers.
 func looksFTP(b []byte, h *hint) verdict {
+	if !h.onPort && !firstOf(b, "2uafsho") {
+		return no
+	}
 	if v := looksReply(b, "220", "120", "421", "530", "550", "500"); v != no {
 		if v == undecided || h.onPort {
 			return v

@@ -15,6 +15,9 @@ func smtpProtocol() protocol {
 // looksSMTP takes a greeting on the port or one that says SMTP; elsewhere the
 // client's greeting.
 func looksSMTP(b []byte, h *hint) verdict {
+	if !h.onPort && !firstOf(b, "2ehlmansr") {
+		return no
+	}
 	if v := looksReply(b, "220", "421", "554"); v != no {
 		if v == undecided || h.onPort {
 			return v

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/base64"
 	"strconv"
+	"strings"
 	"unicode/utf16"
 	"unicode/utf8"
 
@@ -45,6 +46,12 @@ func (st *State) line(d side, b []byte) (line []byte, n int) {
 		line = b[:i-1]
 	}
 	return line, i + 1
+}
+
+// firstOf tells whether b, which may be empty, begins with one of these digits
+// or letters, of either case: it spares most strangers the longer look.
+func firstOf(b []byte, set string) bool {
+	return len(b) == 0 || strings.IndexByte(set, b[0]|0x20) >= 0
 }
 
 // word cuts the first word off a line.
