@@ -310,7 +310,9 @@ func unhex(c byte) byte {
 // message is where it goes on.
 func (in *Inspector) httpLost(st *State, d side, rec *flow.Record) {
 	in.cutStream(rec)
-	in.malformed(rec)
+	if st.half[d].used { // or else it was met in its middle
+		in.malformed(rec)
+	}
 	st.http.half[d] = httpHalf{}
 	st.half[d].lost = true
 	st.half[d].skip = 0

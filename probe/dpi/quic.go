@@ -158,6 +158,7 @@ func (in *Inspector) quicDatagram(st *State, d side, b []byte, rec *flow.Record,
 		for _, at := range [2]int{1, 9} {
 			if v := binary.BigEndian.Uint32(b[at:]); googleVersion(v) {
 				rec.QUICVersion, st.finished = v, true // its handshake is not TLS
+				in.googleHello(b, rec)
 				return
 			}
 		}

@@ -130,3 +130,22 @@ func TestQUIC(t *testing.T) {
 		k.end()
 	}
 }
+
+// TestGoogleHello reads server name and user agent of a CHLO, and bears broken ones.
+func TestGoogleHello(t *testing.T) {
+	whole := "\x0dabcdefghQ043\x01............\xa0\x01\x04\x00CHLO\x02\x00\x00\x00SNI\x00\x0b\x00\x00\x00UAID\x11\x00\x00\x00example.orgChrome"
+	for n := range len(whole) + 1 {
+		k := newTalk(t, protoUDP, 443)
+		k.send(sideSrc, whole[:n])
+		sni, agent := "", ""
+		if n >= len(whole)-len("Chrome") {
+			sni = "example.org"
+		}
+		if n == len(whole) {
+			agent = "Chrome"
+		}
+		if r := k.end(); r.TLSSNI != sni || r.ClientSoftware != agent {
+			t.Errorf("%d of %d octets: %q %q", n, len(whole), r.TLSSNI, r.ClientSoftware)
+		}
+	}
+}

@@ -58,7 +58,7 @@ func looksStartLine(b []byte, methods []string, version string, schemes ...strin
 // sipKeepAlive is what user agents send to keep an address translation open
 // (RFC 5626, section 3.5.1).
 func sipKeepAlive(b []byte) bool {
-	return len(b) > 0 && len(b) <= 4 && len(bytes.Trim(b, "\r\n\x00")) == 0
+	return len(b) > 0 && len(b) <= 8 && len(bytes.Trim(b, "\r\n\x00 ")) == 0
 }
 
 func (in *Inspector) sipStream(st *State, d side, b []byte, rec *flow.Record, now int64) int {

@@ -11,6 +11,7 @@ import (
 type stream struct {
 	next  uint32 // sequence number of the first octet not consumed
 	begun bool   // next is valid
+	told  bool   // not begun, but the other side has said that next comes next
 	used  bool   // a parser has consumed something
 	dead  bool   // nothing more is wanted from this direction
 	lost  bool   // out of step: wait for a packet that begins a message
@@ -33,6 +34,9 @@ const (
 	// farAway is the distance in octets beyond which a segment is taken for a
 	// stray: no receive window in use is larger (RFC 7323 allows 1 GiB).
 	farAway = 1 << 26
+	// reordered is how far from its beginning a direction may first be seen, in
+	// octets: an initial window (RFC 6928).
+	reordered = 10 * 1460
 	// strangers is what an unrecognised direction may hold, in octets.
 	strangers = 4 << 10
 	// maxEarly is the number of segments after a hole when it is given up, if
@@ -62,7 +66,14 @@ func (in *Inspector) segment(st *State, d side, p *decode.Packet, rec *flow.Reco
 		s.lost, s.begun = false, false
 	}
 	if !s.begun {
-		s.begun, s.next = true, seq
+		// What the other side waits for comes first, unless it was missed.
+		if ahead := seq - s.next; !s.told || ahead >= reordered {
+			s.next = seq
+		}
+		s.begun = true
+	}
+	if o := &st.half[d.other()]; !o.begun && !o.told && !o.lost && p.Flags&decode.ACK != 0 && p.Ack != 0 {
+		o.next, o.told = p.Ack, true
 	}
 	gap := int64(int32(seq - s.next))
 	if gap > farAway || gap < -farAway {

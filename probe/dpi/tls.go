@@ -129,7 +129,9 @@ func (in *Inspector) tlsStream(st *State, d side, b []byte, rec *flow.Record, no
 	}
 	size := int(binary.BigEndian.Uint16(b[3:]))
 	if b[0] < recordChangeCipherSpec || b[0] > recordData || b[1] != 3 || size > maxRecord {
-		in.malformed(rec)
+		if s.used { // or else it was met in its middle
+			in.malformed(rec)
+		}
 		return in.tlsEnd(st, s, len(b))
 	}
 	switch b[0] {

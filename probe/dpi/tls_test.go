@@ -162,3 +162,20 @@ func TestJA3JA4Vectors(t *testing.T) {
 		}
 	}
 }
+
+// The server's first two segments change places: what the client acknowledges
+// tells that something is missing before.
+func TestFirstSegmentsReordered(t *testing.T) {
+	answer := serverHelloRecord() + "\x15\x03\x03\x00\x02\x02\x28"
+	for _, cut := range []int{1, 20, len(answer) - 3} {
+		k := newTalk(t, protoTCP, 443)
+		k.p.Ack = k.seq[sideDst]
+		k.send(sideSrc, goHello(t, "example.org"))
+		k.p.Ack = 0
+		k.at(sideDst, k.seq[sideDst]+uint32(cut), answer[cut:], len(answer)-cut)
+		k.at(sideDst, k.seq[sideDst], answer[:cut], cut)
+		if r := k.end(); r.TLSCipher != 0xc02f || r.Risks&flow.RiskMalformedPacket != 0 || r.Risks&flow.RiskTLSFatalAlert == 0 {
+			t.Errorf("cut at %d: cipher %x, %v", cut, r.TLSCipher, r.Risks.Names())
+		}
+	}
+}
