@@ -7,7 +7,13 @@ import (
 	"time"
 
 	"github.com/tapwatch/tapwatch/probe/capture"
+	"github.com/tapwatch/tapwatch/probe/dpi"
+	"github.com/tapwatch/tapwatch/probe/ipfix"
+	"github.com/tapwatch/tapwatch/probe/keep"
 	"github.com/tapwatch/tapwatch/probe/meter"
+	"github.com/tapwatch/tapwatch/probe/mirror"
+	"github.com/tapwatch/tapwatch/probe/plugin"
+	"github.com/tapwatch/tapwatch/probe/privacy"
 	"github.com/tapwatch/tapwatch/proto/flow"
 	"github.com/tapwatch/tapwatch/proto/kit"
 	"github.com/tapwatch/tapwatch/proto/kit/kafka"
@@ -16,14 +22,28 @@ import (
 
 // Config is the configuration of a probe.
 type Config struct {
-	Name    string        `conf:"name" help:"name of this probe, unique in the installation"`
-	Site    string        `conf:"site" help:"network the probe watches; equal private addresses of two sites are different hosts"`
-	Capture CaptureConfig `conf:"capture"`
-	Meter   MeterConfig   `conf:"meter"`
-	Spool   SpoolConfig   `conf:"spool"`
-	Kafka   kafka.Config  `conf:"kafka"`
-	Topic   string        `conf:"topic" help:"Kafka topic for flow batches; must exist, its number of partitions must not change"`
-	Ops     ops.Config    `conf:"ops"`
+	Name    string         `conf:"name" help:"name of this probe, unique in the installation"`
+	Site    string         `conf:"site" help:"network the probe watches; equal private addresses of two sites are different hosts"`
+	Capture CaptureConfig  `conf:"capture"`
+	Meter   MeterConfig    `conf:"meter"`
+	Privacy privacy.Config `conf:"privacy"`
+	Keep    keep.Config    `conf:"keep"`
+	Spool   SpoolConfig    `conf:"spool"`
+	Confine ConfineConfig  `conf:"confine"`
+	Kafka   kafka.Config   `conf:"kafka"`
+	Topic   string         `conf:"topic" help:"Kafka topic for flow batches; must exist, its number of partitions must not change"`
+	Ops     ops.Config     `conf:"ops"`
+
+	Services []string            `conf:"services" help:"files that name services by domain or network, beside the list that comes with the probe"`
+	IPFIX    ipfix.Config        `conf:"ipfix"`
+	Stream   plugin.StreamConfig `conf:"stream"`
+	Patterns []string            `conf:"patterns" help:"YAML files of patterns that name applications of your own"`
+	Mirror   mirror.Config       `conf:"mirror"`
+
+	// Plugins are exporters and recognisers that a main of one's own adds.
+	Plugins     plugin.Set
+	recognisers []plugin.Recogniser // with those of Patterns, once read
+	services    *dpi.Services       // once read
 }
 
 // CaptureConfig says where the packets come from: interfaces, or files.
@@ -40,6 +60,8 @@ type CaptureConfig struct {
 	Blocks        int           `conf:"blocks" help:"blocks in each worker's ring"`
 	BlockTime     time.Duration `conf:"block_time" help:"the kernel hands over a block that is not full after this"`
 	Promiscuous   bool          `conf:"promiscuous" help:"see frames for other hosts"`
+	Clock         string        `conf:"clock" help:"who tells the time of packets: auto, system or hardware (the card, where it can)"`
+	CPUs          []int         `conf:"cpus" help:"cores to pin the workers of interfaces to, in turn; none: wherever there is room"`
 }
 
 // MeterConfig bounds the flow table.
@@ -56,6 +78,7 @@ type MeterConfig struct {
 type SpoolConfig struct {
 	Dir      string        `conf:"dir" help:"directory of the spool"`
 	MaxBytes kit.Bytes     `conf:"max_bytes" help:"disk the spool may take; then its oldest batches are dropped and counted"`
+	KeyFile  string        `conf:"key_file" help:"file with the key (32 octets, or 64 hexadecimal digits) that batches on disk are encrypted with; empty: plain"`
 	Drain    time.Duration `conf:"drain" help:"at the end wait this long for Kafka; what is left goes out at the next start"`
 }
 
@@ -70,13 +93,15 @@ func DefaultConfig() Config {
 	return Config{
 		Name: name,
 		Capture: CaptureConfig{Workers: live.Workers, BlockSize: kit.Bytes(live.BlockSize), Blocks: live.Blocks,
-			BlockTime: live.BlockTime, Promiscuous: true},
+			BlockTime: live.BlockTime, Promiscuous: true, Clock: "auto"},
 		Meter: MeterConfig{ActiveTimeout: table.ActiveTimeout, IdleTimeout: table.IdleTimeout,
 			UnansweredTimeout: table.UnansweredTimeout, MaxFlows: table.MaxFlows, MaxBytes: kit.Bytes(table.MaxBytes), FloodRate: table.FloodRate},
-		Spool: SpoolConfig{Dir: "/var/lib/tapwatch/spool", MaxBytes: 4 << 30, Drain: 5 * time.Second},
-		Kafka: kafka.Config{Brokers: []string{"127.0.0.1:9092"}},
-		Topic: "flows.v1",
-		Ops:   ops.Config{Listen: "127.0.0.1:9611"},
+		Spool:   SpoolConfig{Dir: "/var/lib/tapwatch/spool", MaxBytes: 4 << 30, Drain: 5 * time.Second},
+		Kafka:   kafka.Config{Brokers: []string{"127.0.0.1:9092"}},
+		Topic:   "flows.v1",
+		Ops:     ops.Config{Listen: "127.0.0.1:9611"},
+		Privacy: privacy.DefaultConfig(), Keep: keep.DefaultConfig(),
+		IPFIX: ipfix.DefaultConfig(), Stream: plugin.DefaultStreamConfig(), Mirror: mirror.DefaultConfig(),
 	}
 }
 
@@ -97,6 +122,20 @@ func (cfg Config) Check() error {
 		return errors.New("topic: a name is needed")
 	case len(cfg.Kafka.Brokers) == 0:
 		return errors.New("kafka.brokers: at least one host:port is needed")
+	}
+	if _, err := capture.ParseClock(cfg.Capture.Clock); err != nil {
+		return fmt.Errorf("capture.clock: %w", err)
+	}
+	if err := cfg.Privacy.Check(); err != nil {
+		return fmt.Errorf("privacy.%w", err)
+	}
+	if cfg.Keep.Dir != "" {
+		if err := errors.Join(cfg.Keep.Check(), cfg.Privacy.CheckPackets(cfg.Keep.KeyFile != "")); err != nil {
+			return err
+		}
+	}
+	if err := errors.Join(cfg.IPFIX.Check(), cfg.Stream.Check(), cfg.Plugins.Check()); err != nil {
+		return err
 	}
 	return cfg.Meter.check()
 }

@@ -24,9 +24,12 @@ const (
 
 // Flows writes the flow records of captures, or of interfaces until ctx ends, to
 // out, without Kafka, and returns the account of their packets. cfg.Capture,
-// cfg.Name, cfg.Site and cfg.Meter are used. With several workers the records of
+// cfg.Name, cfg.Site, cfg.Meter, cfg.Privacy, services and patterns are used. With several workers the records of
 // captures are the same as with one, in another order and with other flow ids.
 func Flows(ctx context.Context, cfg Config, format string, out io.Writer, log *slog.Logger) (ledger.Totals, error) {
+	if err := cfg.read(); err != nil {
+		return ledger.Totals{}, err
+	}
 	in, err := open(cfg, log)
 	if err != nil {
 		return ledger.Totals{}, err
@@ -43,7 +46,10 @@ func Flows(ctx context.Context, cfg Config, format string, out io.Writer, log *s
 	workers := make([]*worker, number)
 	finish := make([]func() error, len(workers))
 	for i := range workers {
-		w := newWorker(cfg, live, set, log)
+		w, err := newWorker(cfg, live, set, log)
+		if err != nil {
+			return ledger.Totals{}, err
+		}
 		text := &textSink{ledger: w.ledger, out: o}
 		w.sink, finish[i] = text, func() error { return nil }
 		switch format {

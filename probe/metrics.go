@@ -5,9 +5,11 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/tapwatch/tapwatch/probe/decode"
 	"github.com/tapwatch/tapwatch/probe/dpi"
 	"github.com/tapwatch/tapwatch/probe/ledger"
 	"github.com/tapwatch/tapwatch/probe/meter"
+	"github.com/tapwatch/tapwatch/probe/mirror"
 	"github.com/tapwatch/tapwatch/proto/kit/ops"
 )
 
@@ -19,6 +21,7 @@ type metrics struct {
 	losses map[string]ledger.Loss
 	meter  meter.Stats
 	seen   dpi.Stats
+	dec    decode.Stats
 }
 
 // meters are the probe's metrics.
@@ -32,7 +35,9 @@ type meters struct {
 	emergencies, aggregated *prometheus.CounterVec
 	dpi                     *prometheus.CounterVec
 	buffers                 *prometheus.GaugeVec
+	fragments, freezes      *prometheus.CounterVec
 	stages                  *ops.Stages
+	mirror                  *mirror.Metrics
 }
 
 func newMeters(reg prometheus.Registerer) *meters {
@@ -56,9 +61,12 @@ func newMeters(reg prometheus.Registerer) *meters {
 		dpi:         counter("dpi_events_total", "Flows recognised or given up, streams cut (of these for want of memory), malformed messages, QUIC packets that could not be opened.", "event"),
 		buffers:     prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "tapwatch_probe_dpi_buffer_bytes", Help: "Octets held for stream reassembly."}, []string{"worker"}),
 		open:        prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "tapwatch_probe_meter_open_flows", Help: "Flows in the table."}, []string{"worker"}),
+		fragments:   counter("decode_fragments_total", "Pieces of fragmented datagrams, datagrams put together, and those given up, by what became of them.", "event"),
+		freezes:     counter("capture_ring_freezes_total", "Times the ring was full, so that the kernel dropped."),
 		stages:      ops.StageLatency(reg, "probe"),
 	}
 	reg.MustRegister(m.open, m.buffers)
+	m.mirror = mirror.NewMetrics(reg)
 	return m
 }
 
@@ -71,7 +79,7 @@ func (m *metrics) flowEnded(sinceLastPacket int64) {
 }
 
 // update adds what the ledger counted since the update before.
-func (m *metrics) update(t ledger.Totals, open int, flows meter.Stats, seen dpi.Stats) {
+func (m *metrics) update(t ledger.Totals, open int, flows meter.Stats, seen dpi.Stats, dec decode.Stats) {
 	add := func(c *prometheus.CounterVec, now, was uint64) { c.WithLabelValues(m.worker).Add(float64(now - was)) }
 	add(m.packets, t.SeenPackets, m.last.SeenPackets)
 	add(m.bytes, t.SeenFrameBytes, m.last.SeenFrameBytes)
@@ -98,6 +106,17 @@ func (m *metrics) update(t ledger.Totals, open int, flows meter.Stats, seen dpi.
 	} {
 		m.dpi.WithLabelValues(m.worker, e.name).Add(float64(e.now - e.was))
 	}
+	for _, e := range [...]struct {
+		name     string
+		now, was uint64
+	}{
+		{"piece", dec.Fragments, m.dec.Fragments}, {"reassembled", dec.Reassembled, m.dec.Reassembled}, {"overlap", dec.FragmentOverlaps, m.dec.FragmentOverlaps},
+		{"expired", dec.FragmentsExpired, m.dec.FragmentsExpired}, {"evicted", dec.FragmentsEvicted, m.dec.FragmentsEvicted},
+		{"refused", dec.FragmentsRefused, m.dec.FragmentsRefused},
+	} {
+		m.fragments.WithLabelValues(m.worker, e.name).Add(float64(e.now - e.was))
+	}
+	m.dec = dec
 	m.buffers.WithLabelValues(m.worker).Set(float64(seen.BufferBytes))
 	m.meter, m.seen = flows, seen
 	m.open.WithLabelValues(m.worker).Set(float64(open))

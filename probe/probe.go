@@ -15,7 +15,10 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/tapwatch/tapwatch/probe/capture"
+	"github.com/tapwatch/tapwatch/probe/confine"
 	"github.com/tapwatch/tapwatch/probe/export"
+	"github.com/tapwatch/tapwatch/probe/keep"
+	"github.com/tapwatch/tapwatch/probe/plugin"
 	"github.com/tapwatch/tapwatch/proto/kit/ops"
 	"github.com/tapwatch/tapwatch/proto/spool"
 )
@@ -33,6 +36,9 @@ func RunReloading(ctx context.Context, cfg Config, reloads <-chan Config) error 
 	if err := cfg.Check(); err != nil {
 		return err
 	}
+	if err := cfg.read(); err != nil {
+		return err
+	}
 	o, err := ops.New("probe", cfg.Ops)
 	if err != nil {
 		return err
@@ -42,13 +48,29 @@ func RunReloading(ctx context.Context, cfg Config, reloads <-chan Config) error 
 		return err
 	}
 	defer sources.Close()
+	if err := sources.confine(cfg, o.Log); err != nil {
+		return err
+	}
 	queue := spool.DefaultConfig()
-	queue.Dir, queue.MaxBytes = cfg.Spool.Dir, int64(cfg.Spool.MaxBytes)
+	queue.Dir, queue.MaxBytes, queue.KeyFile = cfg.Spool.Dir, int64(cfg.Spool.MaxBytes), cfg.Spool.KeyFile
 	sp, err := spool.Open(queue, o.Log, o.Registry)
 	if err != nil {
 		return err
 	}
 	defer sp.Close()
+	var kept *keep.Ring
+	if cfg.Keep.Dir != "" {
+		if kept, err = keep.Open(cfg.Keep, o.Log, o.Registry); err != nil {
+			return err
+		}
+		defer kept.Close()
+	}
+	var fetching *keep.Server
+	if kept != nil && cfg.Keep.API.Listen != "" {
+		if fetching, err = keep.NewServer(kept, o.Log, o.Registry); err != nil {
+			return err
+		}
+	}
 
 	// Capture ends first, then the publisher, then the metrics.
 	publishing, stopPublishing := context.WithCancel(context.WithoutCancel(ctx))
@@ -57,10 +79,13 @@ func RunReloading(ctx context.Context, cfg Config, reloads <-chan Config) error 
 	defer stopServing()
 	var g errgroup.Group
 	g.Go(func() error { return o.Serve(serving) })
+	if fetching != nil {
+		g.Go(func() error { return fetching.Serve(serving) })
+	}
 	g.Go(func() error { defer stopServing(); return publish(publishing, cfg, sp, o) })
 	g.Go(func() error {
 		defer stopPublishing()
-		err := sources.run(ctx, cfg, reloads, sp, o)
+		err := sources.run(ctx, cfg, reloads, sp, kept, o)
 		if len(sources.files) > 0 {
 			published(ctx, sp)
 		}
@@ -120,9 +145,17 @@ func open(cfg Config, log *slog.Logger) (*input, error) {
 	if in.files, err = expand(c.Files); err != nil {
 		return nil, err
 	}
+	if state, resumed := confine.Resumed(); resumed && cfg.Confine.Enabled {
+		in.rings, err = capture.Inherit(state, log)
+		return in, err
+	}
+	clock, err := capture.ParseClock(c.Clock)
+	if err != nil {
+		return nil, err
+	}
 	for _, name := range c.Interfaces {
 		rings, err := capture.OpenLive(name, capture.LiveOptions{Workers: c.Workers, BlockSize: int(c.BlockSize), Blocks: c.Blocks,
-			BlockTime: c.BlockTime, Snaplen: c.Snaplen, NoPromisc: !c.Promiscuous, Filter: c.Filter, Log: log})
+			BlockTime: c.BlockTime, Snaplen: c.Snaplen, NoPromisc: !c.Promiscuous, Filter: c.Filter, Clock: clock, Log: log})
 		if err != nil {
 			in.Close()
 			return nil, err
@@ -151,25 +184,61 @@ func expand(paths []string) ([]string, error) {
 
 // run starts one worker per ring, or cfg.Capture.Workers for all files, and
 // returns when all have handed everything to the spool.
-func (in *input) run(ctx context.Context, cfg Config, reloads <-chan Config, store export.Store, o *ops.Ops) error {
+func (in *input) run(ctx context.Context, cfg Config, reloads <-chan Config, store export.Store, kept *keep.Ring, o *ops.Ops) error {
 	m := newMeters(o.Registry)
 	set := newSettings(cfg.limits())
-	g, ctx := errgroup.WithContext(ctx)
+	capturing, stopCapturing := context.WithCancel(ctx)
+	defer stopCapturing()
+	out, err := startExporters(ctx, cfg, o.Log, o.Registry, stopCapturing)
+	if err != nil {
+		return err
+	}
+	g, ctx := errgroup.WithContext(capturing)
+	workers := len(in.rings)
+	if len(in.files) > 0 {
+		workers = min(cfg.Capture.Workers, runtime.NumCPU())
+	}
+	all := make([]*worker, workers)
+	for i := range all {
+		w, err := newWorker(cfg, len(in.files) == 0, set, o.Log)
+		if err != nil {
+			return errors.Join(err, out.close())
+		}
+		if kept != nil {
+			w.keep = kept.Writer(i)
+			w.keep.Wait = !w.live
+			defer w.keep.Close()
+		}
+		w.metrics = m.of(strconv.Itoa(i))
+		all[i] = w
+	}
 	start := func(number int, read func(context.Context, *worker) error) {
+		w := all[number]
 		g.Go(func() error {
-			w := newWorker(cfg, len(in.files) == 0, set, o.Log)
-			w.metrics = m.of(strconv.Itoa(number))
 			ex := export.New(export.Config{Probe: cfg.Name, Site: cfg.Site, Worker: uint32(number), Live: w.live}, w.ledger, store, o.Log, w.state)
-			w.sink = ex
-			err := read(ctx, w)
+			sink, closeSinks, err := out.open(plugin.Worker{Probe: cfg.Name, Site: cfg.Site, Number: uint32(number), Live: w.live}, ex)
+			if err != nil {
+				return errors.Join(err, ex.Close())
+			}
+			w.sink = sink
+			err = read(ctx, w)
 			w.finish()
-			return errors.Join(err, ex.Close())
+			return errors.Join(err, closeSinks(), ex.Close())
 		})
 	}
 	for i, ring := range in.rings {
-		start(i, func(ctx context.Context, w *worker) error { return w.read(ctx, ring) })
+		start(i, func(ctx context.Context, w *worker) error {
+			if cpus := cfg.Capture.CPUs; len(cpus) > 0 {
+				release, err := capture.Pin(cpus[i%len(cpus)])
+				if err != nil {
+					return err
+				}
+				defer release()
+			}
+			return w.read(ctx, ring)
+		})
 	}
-	switch workers := min(cfg.Capture.Workers, runtime.NumCPU()); {
+	switch {
 	case len(in.files) == 0:
 	case workers == 1:
 		start(0, func(ctx context.Context, w *worker) error { return w.readFiles(ctx, in.files) })
@@ -184,7 +253,8 @@ func (in *input) run(ctx context.Context, cfg Config, reloads <-chan Config, sto
 	reloading, stop := context.WithCancel(ctx)
 	defer stop()
 	go in.reload(reloading, cfg, reloads, set, o.Log)
-	return g.Wait()
+	err = g.Wait()
+	return errors.Join(err, out.close())
 }
 
 // CheckSources opens each interface and capture of cfg and closes it again, so

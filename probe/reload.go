@@ -25,6 +25,13 @@ func (in *input) reload(ctx context.Context, cfg Config, reloads <-chan Config, 
 // the configuration in effect. Workers take the new settings within about a
 // second, between two packets; only the filter of rings changes here.
 func (in *input) change(cfg, next Config, set *settings, log *slog.Logger) Config {
+	// The lists are read again also when their names are the same.
+	if err := next.read(); err != nil {
+		log.Error("the new services or patterns cannot be read; going on as before", "err", err)
+		return cfg
+	}
+	cfg.services = next.services
+	set.set(cfg.limits())
 	changes, err := config.Changes(cfg, next)
 	if err != nil {
 		log.Error("the new configuration cannot be compared with the old one; going on as before", "err", err)
@@ -71,6 +78,7 @@ func reloadable() map[string]func(cfg *Config, next Config) {
 		"meter.idle_timeout":       func(cfg *Config, next Config) { cfg.Meter.IdleTimeout = next.Meter.IdleTimeout },
 		"meter.unanswered_timeout": func(cfg *Config, next Config) { cfg.Meter.UnansweredTimeout = next.Meter.UnansweredTimeout },
 		"meter.max_flows":          func(cfg *Config, next Config) { cfg.Meter.MaxFlows = next.Meter.MaxFlows },
+		"services":                 func(cfg *Config, next Config) { cfg.Services = next.Services },
 		"meter.max_bytes":          func(cfg *Config, next Config) { cfg.Meter.MaxBytes = next.Meter.MaxBytes },
 	}
 }

@@ -3,6 +3,7 @@ package probe
 import (
 	"sync/atomic"
 
+	"github.com/tapwatch/tapwatch/probe/dpi"
 	"github.com/tapwatch/tapwatch/probe/meter"
 )
 
@@ -11,11 +12,12 @@ type limits struct {
 	filter                     string
 	sampleFlows, samplePackets uint32
 	meter                      meter.Limits
+	services                   *dpi.Services
 }
 
 func (cfg Config) limits() limits {
 	m := cfg.Meter
-	return limits{filter: cfg.Capture.Filter, sampleFlows: cfg.Capture.SampleFlows, samplePackets: cfg.Capture.SamplePackets,
+	return limits{filter: cfg.Capture.Filter, services: cfg.services, sampleFlows: cfg.Capture.SampleFlows, samplePackets: cfg.Capture.SamplePackets,
 		meter: meter.Limits{ActiveTimeout: m.ActiveTimeout, IdleTimeout: m.IdleTimeout, UnansweredTimeout: m.UnansweredTimeout, MaxFlows: m.MaxFlows,
 			MaxBytes: int(m.MaxBytes)}}
 }

@@ -110,10 +110,15 @@ func (w *worker) parcel(p *parcel) {
 	}
 	w.apply(p.limits)
 	w.names = p.names
+	w.mirror.On(w.interfaceName())
 	w.ready(p)
 	w.table.Follow(p.now)
 	w.account(p.stats)
-	if now := time.Now(); now.Sub(w.lastCut) >= cutEvery {
+	now := time.Now()
+	if w.keep != nil {
+		w.keep.Tick(now)
+	}
+	if now.Sub(w.lastCut) >= cutEvery {
 		w.tick(now)
 	}
 }
@@ -246,18 +251,19 @@ func (w *worker) ready(p *parcel) {
 		f := &p.frames[i]
 		second := floorSecond(f.Time)
 		if p.fates[i] == fate(decode.OK) && second == w.second && f.Interface == w.face {
-			w.ledger.Flow(f.Len)
+			w.counted(f, &p.packets[i])
 			continue
 		}
 		w.observe(p.packets[begin:i], p.clocks[begin:i])
 		begin = i
 		w.face = f.Interface
+		w.mirror.On(w.interfaceName())
 		if second != w.second {
 			w.at(second)
 		}
 		switch what := p.fates[i]; what {
 		case fate(decode.OK):
-			w.ledger.Flow(f.Len)
+			w.counted(f, &p.packets[i])
 			continue
 		case quoting:
 			w.table.Follow(p.clocks[i])
@@ -266,6 +272,7 @@ func (w *worker) ready(p *parcel) {
 			w.ledger.Lost(flow.LossSampled, 1, uint64(f.Len))
 		default:
 			w.ledger.Lost(decode.Verdict(what).String(), 1, uint64(f.Len))
+			w.store(f, nil)
 		}
 		begin = i + 1
 	}

@@ -3,6 +3,7 @@ package probe
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"time"
@@ -12,8 +13,11 @@ import (
 	"github.com/tapwatch/tapwatch/probe/decode"
 	"github.com/tapwatch/tapwatch/probe/dpi"
 	"github.com/tapwatch/tapwatch/probe/export"
+	"github.com/tapwatch/tapwatch/probe/keep"
 	"github.com/tapwatch/tapwatch/probe/ledger"
 	"github.com/tapwatch/tapwatch/probe/meter"
+	"github.com/tapwatch/tapwatch/probe/mirror"
+	"github.com/tapwatch/tapwatch/probe/privacy"
 	"github.com/tapwatch/tapwatch/proto/flow"
 )
 
@@ -33,6 +37,9 @@ type worker struct {
 	table    *meter.Table
 	ledger   *ledger.Ledger
 	sink     sink
+	privacy  *privacy.Filter // nil: nothing is hidden
+	keep     *keep.Writer    // nil: no packets are kept
+	mirror   *mirror.Observer
 	metrics  *metrics // nil: none
 	log      *slog.Logger
 	settings *settings // what a reload may change
@@ -49,6 +56,7 @@ type worker struct {
 	flows    meter.Stats              // already in the ledger
 	captured capture.Stats            // already in the ledger
 	lastCut  time.Time
+	cuts     int
 }
 
 const (
@@ -61,12 +69,18 @@ const (
 	lookahead = 32
 )
 
-func newWorker(cfg Config, live bool, s *settings, log *slog.Logger) *worker {
-	w := &worker{live: live, dec: decode.New(decode.DefaultConfig()), dpi: dpi.NewInspector(dpi.DefaultConfig()),
+func newWorker(cfg Config, live bool, s *settings, log *slog.Logger) (*worker, error) {
+	hide, err := privacy.New(cfg.Privacy)
+	if err != nil {
+		return nil, fmt.Errorf("privacy: %w", err)
+	}
+	inspect := dpi.DefaultConfig()
+	inspect.Recognisers = cfg.recognisers
+	w := &worker{privacy: hide, mirror: mirror.New(cfg.Mirror), live: live, dec: decode.New(decode.DefaultConfig()), dpi: dpi.NewInspector(inspect),
 		ledger: ledger.New(), log: log, lastCut: time.Now(), second: -1, settings: s}
 	w.table = meter.New(cfg.Meter.table(), w.dpi, w.emit)
 	w.apply(s.now())
-	return w
+	return w, nil
 }
 
 // apply brings new limits into effect. A record holds packets of one sampling
@@ -80,17 +94,19 @@ func (w *worker) apply(l *limits) {
 	}
 	w.applied = l
 	w.table.SetLimits(l.meter)
+	w.dpi.SetServices(l.services)
 	w.sample.set(l.sampleFlows, l.samplePackets)
 }
 
 // emit is called by the flow table for each record.
 func (w *worker) emit(r *flow.Record) {
 	w.ledger.Flows(0, 0, 1)
+	w.mirror.Record(r)
 	if w.metrics != nil {
 		w.metrics.flowEnded(w.table.Clock() - r.End)
 	}
 	w.sample.scale(r)
-	w.sink.Add(r)
+	w.sink.Add(w.privacy.Record(r))
 }
 
 // state is what the header of a batch says about this worker.
@@ -128,6 +144,12 @@ func (w *worker) loop(ctx context.Context, src capture.Source) error {
 		now := time.Now()
 		if w.live {
 			w.table.Advance(now.UnixNano())
+			if n > 0 {
+				w.mirror.Clock(now.UnixNano())
+			}
+		}
+		if w.keep != nil {
+			w.keep.Tick(now)
 		}
 		if now.Sub(w.lastCut) >= cutEvery {
 			w.apply(w.settings.now())
@@ -141,6 +163,7 @@ func (w *worker) loop(ctx context.Context, src capture.Source) error {
 // the first of them meets the flow table.
 func (w *worker) block(frames []capture.Frame) {
 	run, clock := 0, int64(0)
+	w.mirror.On(w.interfaceName())
 	flush := func() {
 		n := run
 		run = 0
@@ -162,6 +185,7 @@ func (w *worker) block(frames []capture.Frame) {
 		if f.Interface != w.face || run == lookahead {
 			flush()
 			w.face = f.Interface
+			w.mirror.On(w.interfaceName())
 		}
 		if w.sample.skip() {
 			w.ledger.Lost(flow.LossSampled, 1, uint64(f.Len))
@@ -170,13 +194,14 @@ func (w *worker) block(frames []capture.Frame) {
 		p := &w.packets[run]
 		if verdict := w.dec.Decode(f, p); verdict != decode.OK {
 			w.ledger.Lost(verdict.String(), 1, uint64(f.Len))
+			w.store(f, nil)
 			continue
 		}
 		if !w.sample.has(p) {
 			w.ledger.Lost(flow.LossSampled, 1, uint64(f.Len))
 			continue
 		}
-		w.ledger.Flow(f.Len)
+		w.counted(f, p)
 		w.clocks[run] = clock
 		run++
 		if p.Reassembled != nil || !within(f.Data, p.Payload) { // they are the decoder's own, until the next Decode
@@ -186,6 +211,20 @@ func (w *worker) block(frames []capture.Frame) {
 	flush()
 	if !w.live && len(frames) > 0 {
 		w.table.Follow(clock)
+	}
+}
+
+// counted tells those of f who see the packets of flows.
+func (w *worker) counted(f *capture.Frame, p *decode.Packet) {
+	w.ledger.Flow(f.Len)
+	w.mirror.Packet(f, p)
+	w.store(f, p)
+}
+
+// store keeps the packet itself; p is nil for what is in no flow.
+func (w *worker) store(f *capture.Frame, p *decode.Packet) {
+	if w.keep != nil {
+		w.keep.Add(f, p, w.interfaceName())
 	}
 }
 
@@ -200,14 +239,18 @@ func (w *worker) observe(run []decode.Packet, clocks []int64) {
 	if len(run) == 0 {
 		return
 	}
-	name := ""
-	if int(w.face) < len(w.names) {
-		name = w.names[w.face]
-	}
 	if !w.live {
 		w.table.FollowAll(clocks)
 	}
-	w.table.ObserveAll(run, name)
+	w.table.ObserveAll(run, w.interfaceName())
+}
+
+// interfaceName is where the packets in hand were captured.
+func (w *worker) interfaceName() string {
+	if int(w.face) < len(w.names) {
+		return w.names[w.face]
+	}
+	return ""
 }
 
 // at moves the ledger to another second.
@@ -240,8 +283,15 @@ func (w *worker) tick(now time.Time) {
 func (w *worker) cut() {
 	w.countFlows()
 	w.sink.Cut()
+	for _, f := range w.mirror.News() {
+		w.log.Warn("the mirror port: "+f.Text, "state", f.Kind, "severity", f.Severity, "interface", f.Interface, "hint", f.Hint)
+	}
+	if w.cuts++; w.live && w.cuts%300 == 0 { // about five minutes
+		w.mirror.Decay()
+	}
 	if w.metrics != nil {
-		w.metrics.update(w.ledger.Totals(), w.table.Open(), w.table.Stats(), w.dpi.Stats())
+		w.metrics.mirror.Update(w.metrics.worker, w.mirror)
+		w.metrics.update(w.ledger.Totals(), w.table.Open(), w.table.Stats(), w.dpi.Stats(), w.dec.Stats())
 	}
 }
 
@@ -264,6 +314,9 @@ func (w *worker) account(s capture.Stats) {
 	}
 	if n := s.RecordedDropped - was.RecordedDropped; n > 0 {
 		w.log.Warn("the capture file says that packets were dropped when it was made", "packets", n)
+	}
+	if w.metrics != nil {
+		w.metrics.freezes.WithLabelValues(w.metrics.worker).Add(float64(s.FreezeCount - was.FreezeCount))
 	}
 	w.captured = s
 }

@@ -15,6 +15,7 @@ package dpi
 
 import (
 	"github.com/tapwatch/tapwatch/probe/decode"
+	"github.com/tapwatch/tapwatch/probe/plugin"
 	"github.com/tapwatch/tapwatch/proto/flow"
 )
 
@@ -28,6 +29,8 @@ type Config struct {
 	InternStrings int
 	// Services names what stands above the protocol; nil: nothing does.
 	Services *Services
+	// Recognisers are asked after the protocols of this package.
+	Recognisers []plugin.Recogniser
 }
 
 // DefaultConfig returns the limits used in production.
@@ -81,7 +84,7 @@ func NewInspector(cfg Config) *Inspector {
 	if cfg.InternStrings <= 0 {
 		cfg.InternStrings = def.InternStrings
 	}
-	in := &Inspector{done: State{finished: true}, protocols: protocols()}
+	in := &Inspector{done: State{finished: true}, protocols: append(protocols(), extra(cfg.Recognisers)...)}
 	in.scratch, in.text = make([]byte, 0, 512), make([]byte, 0, 512)
 	in.tcpPorts = byPort(in.protocols, func(p *protocol) []uint16 { return p.tcp })
 	in.udpPorts = byPort(in.protocols, func(p *protocol) []uint16 { return p.udp })

@@ -4,6 +4,7 @@ package main
 
 import (
 	"os"
+	"path/filepath"
 
 	"github.com/spf13/cobra"
 
@@ -15,9 +16,22 @@ func main() {
 	os.Exit(service.Main(service.Service[probe.Config]{
 		Name:         "probe",
 		Short:        "Turn packets of interfaces or captures into flow records and publish them to Kafka",
-		Default:      probe.DefaultConfig,
+		Default:      defaultConfig,
+		File:         keepReadable,
 		Check:        probe.Config.Check,
 		RunReloading: probe.RunReloading,
-		Commands:     []*cobra.Command{flowsCommand(), packetsCommand()},
+		Commands:     []*cobra.Command{flowsCommand(), packetsCommand(), fetchCommand(), tokenCommand(), revealCommand()},
 	}.Command()))
+}
+
+// defaultConfig is that of a process of its own, which may give its privileges up.
+func defaultConfig() probe.Config {
+	cfg := probe.DefaultConfig()
+	cfg.Confine.Enabled = true
+	return cfg
+}
+
+// keepReadable lets a confined probe read its configuration again.
+func keepReadable(cfg *probe.Config, path string) {
+	cfg.Confine.Read = append(cfg.Confine.Read, filepath.Dir(path))
 }

@@ -28,6 +28,8 @@ type Service[C any] struct {
 	Short string
 	// Default returns the configuration before anything is read. Required.
 	Default func() C
+	// File is told the path of the configuration file, if there is one, before Check; nil: nobody asks.
+	File func(cfg *C, path string)
 	// Check says what is wrong with a filled configuration, without touching the outside world; nil: all is accepted.
 	Check func(C) error
 	// Run does the work until ctx ends, and returns nil or ctx's error then; nil: the command alone shows its help.
@@ -162,6 +164,9 @@ func (s Service[C]) Load(cmd *cobra.Command) (C, error) {
 	}
 	if err := config.Load(&cfg, src); err != nil {
 		return cfg, Usage(err)
+	}
+	if s.File != nil && src.File != "" {
+		s.File(&cfg, src.File)
 	}
 	if s.Check != nil {
 		if err := s.Check(cfg); err != nil {
