@@ -26,6 +26,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -33,6 +34,7 @@ import (
 	"github.com/tapwatch/tapwatch/probe"
 	"github.com/tapwatch/tapwatch/probe/ledger"
 	"github.com/tapwatch/tapwatch/proto/flow"
+	"github.com/tapwatch/tapwatch/proto/kit"
 	"github.com/tapwatch/tapwatch/proto/kit/service"
 )
 
@@ -66,7 +68,9 @@ type job struct {
 	Files    []string
 	Format   string
 	MaxFlows int
+	MaxBytes int // of the flow table
 	Workers  int
+	Limit    int // octets, GOMEMLIMIT of the process; 0: as it comes
 }
 
 // outcome is the child's last line on standard error.
@@ -88,6 +92,9 @@ func childFlows(text string) error {
 	cfg.Capture.Workers = max(j.Workers, 1)
 	if j.MaxFlows > 0 {
 		cfg.Meter.MaxFlows = j.MaxFlows
+	}
+	if j.MaxBytes > 0 {
+		cfg.Meter.MaxBytes = kit.Bytes(j.MaxBytes)
 	}
 	var o outcome
 	var err error
@@ -121,6 +128,9 @@ func flowsProcess(t *testing.T, j job, feed func(io.Writer) error, take func(io.
 	}
 	cmd := exec.Command(os.Args[0])
 	cmd.Env = append(os.Environ(), childKey+"="+string(text))
+	if j.Limit > 0 {
+		cmd.Env = append(cmd.Env, "GOMEMLIMIT="+strconv.Itoa(j.Limit))
+	}
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
 	in, err := cmd.StdinPipe()
@@ -160,7 +170,15 @@ func flowsProcess(t *testing.T, j job, feed func(io.Writer) error, take func(io.
 	return o
 }
 
-func last(s string, n int) string { return s[max(0, len(s)-n):] }
+// last is the end of what a process said, or from where it fell.
+func last(s string, n int) string {
+	for _, sign := range []string{"panic: ", "fatal error: ", "unexpected fault", "SIGQUIT"} {
+		if i := strings.Index(s, sign); i >= 0 {
+			return s[max(0, i-500):min(len(s), i+n)]
+		}
+	}
+	return s[max(0, len(s)-n):]
+}
 
 // records reads messages of FormatBatch and gives their records to f.
 func records(f func(*flow.Record)) func(io.Reader) error {

@@ -144,6 +144,23 @@ func (r *running) stop() {
 // metrics asks the service, from the calling thread's namespace; nil: it does
 // not answer yet.
 func (r *running) metrics() map[string]float64 {
+	text := r.page()
+	if text == "" {
+		return nil
+	}
+	m := map[string]float64{}
+	for line := range strings.Lines(text) {
+		if name, value, ok := strings.Cut(strings.TrimSpace(line), " "); ok && strings.Contains(name, "_") && line[0] != '#' {
+			if v, err := strconv.ParseFloat(value, 64); err == nil {
+				m[name] = v
+			}
+		}
+	}
+	return m
+}
+
+// page is what the service answers to those who ask for its metrics.
+func (r *running) page() string {
 	r.t.Helper()
 	select {
 	case err := <-r.ended:
@@ -153,24 +170,16 @@ func (r *running) metrics() map[string]float64 {
 	}
 	c, err := net.DialTimeout("tcp", metricsPort, time.Second)
 	if err != nil {
-		return nil
+		return ""
 	}
 	defer c.Close()
 	_ = c.SetDeadline(time.Now().Add(5 * time.Second))
 	fmt.Fprintf(c, "GET /metrics HTTP/1.0\r\nHost: probe\r\n\r\n")
 	text, err := io.ReadAll(c)
 	if err != nil {
-		return nil
+		return ""
 	}
-	m := map[string]float64{}
-	for line := range strings.Lines(string(text)) {
-		if name, value, ok := strings.Cut(strings.TrimSpace(line), " "); ok && strings.Contains(name, "_") && line[0] != '#' {
-			if v, err := strconv.ParseFloat(value, 64); err == nil {
-				m[name] = v
-			}
-		}
-	}
-	return m
+	return string(text)
 }
 
 // sum adds up the metric of all workers and reasons.

@@ -158,7 +158,8 @@ func TestStreamTime(t *testing.T) {
 }
 
 // TestStreamMemory is R18's memory: a process that gets all attacks one after
-// the other, a million packets of some, stays within its bounds.
+// the other, a million packets of some, stays within what flow table and
+// reassembly may take, when GOMEMLIMIT says what that is.
 func TestStreamMemory(t *testing.T) {
 	const limit = 256<<20 + 32<<20 // flow table and reassembly
 	n := 10_000
@@ -166,7 +167,7 @@ func TestStreamMemory(t *testing.T) {
 		n = 1_000_000
 	}
 	var sent *wire
-	o := flowsProcess(t, job{Files: []string{"-"}, Format: "none"}, func(out io.Writer) error {
+	o := flowsProcess(t, job{Files: []string{"-"}, Format: "none", Limit: limit}, func(out io.Writer) error {
 		sent = newWire(out, 1)
 		for i, h := range streams() {
 			n := n
