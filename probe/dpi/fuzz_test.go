@@ -67,6 +67,9 @@ func FuzzFlow(f *testing.F) {
 			d, shift, n := script[0]&1, int32(script[1])-128, min(int(script[2]), len(script)-3)
 			p := decode.Packet{Protocol: proto, Seq: next[d] + uint32(shift*7), Payload: script[3 : 3+n], PayloadLen: uint32(n) + uint32(script[0]>>6)*100, Flags: 16}
 			p.Fragment = script[0]&32 != 0
+			if script[0]&8 != 0 {
+				p.Ack = next[1-d]
+			}
 			if script[0]&16 != 0 {
 				st.Flip()
 			}

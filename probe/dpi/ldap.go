@@ -130,8 +130,11 @@ func (in *Inspector) ldapStream(st *State, d side, b []byte, rec *flow.Record, _
 	}
 	if tag != berSequence || head < 0 {
 		// After a SASL bind messages may be sealed, with a length before them (RFC 4422, section 3.7).
-		if size := binary.BigEndian.Uint32(b); len(b) >= 4 && b[0] == 0 && size > 0 {
-			s.skip = uint64(size) + 4
+		if b[0] == 0 && len(b) < 4 {
+			return 0
+		}
+		if b[0] == 0 && binary.BigEndian.Uint32(b) > 0 {
+			s.skip = uint64(binary.BigEndian.Uint32(b)) + 4
 			return skipped(s, len(b))
 		}
 		s.dead = true
