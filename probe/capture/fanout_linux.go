@@ -21,6 +21,10 @@ func joinFanout(fd, how, group int) (int, error) {
 	if group == newGroup {
 		how, group = how|unix.PACKET_FANOUT_FLAG_UNIQUEID, 0
 	}
+	// A group has a hook of its own, which does not ask what its sockets ignore.
+	if ignore, err := unix.GetsockoptInt(fd, unix.SOL_PACKET, unix.PACKET_IGNORE_OUTGOING); err == nil && ignore != 0 {
+		how |= unix.PACKET_FANOUT_FLAG_IGNORE_OUTGOING
+	}
 	if err := unix.SetsockoptInt(fd, unix.SOL_PACKET, unix.PACKET_FANOUT, how<<16|group); err != nil {
 		return 0, err
 	}

@@ -304,12 +304,22 @@ func TestLiveFanout(t *testing.T) {
 }
 
 func TestLiveLoopback(t *testing.T) {
+	t.Run("one worker", func(t *testing.T) { loopbackOnce(t, 1, false) })
+	t.Run("two workers", func(t *testing.T) { loopbackOnce(t, 2, false) })
+	t.Run("two workers, kernel's hash", func(t *testing.T) { loopbackOnce(t, 2, true) })
+}
+
+func loopbackOnce(t *testing.T, workers int, kernelHash bool) {
 	newWire(t)
-	all, err := OpenLive("lo", quick())
+	opt := quick()
+	opt.Workers, opt.KernelHash = workers, kernelHash
+	all, err := OpenLive("lo", opt)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer all[0].Close()
+	for _, src := range all {
+		defer src.Close()
+	}
 	c, err := net.Dial("udp", "127.0.0.1:9")
 	if err != nil {
 		t.Fatal(err)
@@ -319,9 +329,11 @@ func TestLiveLoopback(t *testing.T) {
 		t.Fatal(err)
 	}
 	n := 0
-	for _, f := range collect(t, all[0]) {
-		if strings.HasSuffix(f.data, "once") && f.data[23] == unix.IPPROTO_UDP { // not the ICMP error that quotes it
-			n++
+	for _, src := range all {
+		for _, f := range collect(t, src) {
+			if strings.HasSuffix(f.data, "once") && f.data[23] == unix.IPPROTO_UDP { // not the ICMP error that quotes it
+				n++
+			}
 		}
 	}
 	if n != 1 {
