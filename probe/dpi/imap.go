@@ -31,8 +31,8 @@ func looksIMAP(b []byte, h *hint) verdict {
 	for i < len(b) && i < 20 && (alphanumeric(b[i]) || b[i] == '.') {
 		i++
 	}
-	if i == len(b) && i < 20 {
-		if h.onPort || prefixOf(h.other, "* OK") == yes {
+	if i == len(b) {
+		if i < 20 && (h.onPort || prefixOf(h.other, "* OK") == yes) {
 			return undecided
 		}
 		return no

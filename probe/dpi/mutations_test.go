@@ -84,3 +84,40 @@ func mutate(random *rand.Rand, data []byte, changes int) []byte {
 	}
 	return data
 }
+
+// TestShort asks every recogniser about one octet repeated, and about the first
+// octets of the samples: none may look beyond what is there.
+func TestShort(t *testing.T) {
+	in := NewInspector(Config{})
+	ask := func(b []byte) {
+		for i := range in.protocols {
+			for _, onPort := range []bool{false, true} {
+				p, note := &in.protocols[i], uint64(0)
+				h := hint{port: 40001, ports: [2]uint16{40001, 40000}, onPort: onPort, note: &note}
+				if p.stream != nil {
+					p.stream(b, &h)
+				}
+				if p.datagram != nil && len(b) > 0 {
+					p.datagram(b, &h)
+				}
+				if p.resume != nil {
+					p.resume(b)
+				}
+			}
+		}
+	}
+	for c := range 256 {
+		var b [48]byte
+		for n := range b {
+			b[n] = byte(c)
+			ask(b[:n:n])
+		}
+	}
+	for _, s := range loadSamples(t) {
+		for _, part := range s.parts {
+			for n := range min(len(part.data), 100) {
+				ask([]byte(part.data[:n]))
+			}
+		}
+	}
+}
