@@ -49,8 +49,10 @@ func TestMain(m *testing.M) {
 	case "":
 		os.Exit(m.Run())
 	case "service": // what cmd/probe is
-		os.Exit(service.Main(service.Service[probe.Config]{Name: "probe", Short: "the probe under test", Default: probe.DefaultConfig,
-			Check: probe.Config.Check, RunReloading: probe.RunReloading}.Command()))
+		os.Exit(service.Main(service.Service[probe.Config]{Name: "probe", Short: "the probe under test", Default: serviceConfig,
+			File: func(cfg *probe.Config, path string) {
+				cfg.Confine.Read = append(cfg.Confine.Read, filepath.Dir(path))
+			}, Check: probe.Config.Check, RunReloading: probe.RunReloading}.Command()))
 	default:
 		if err := childFlows(kind); err != nil {
 			fmt.Fprintln(os.Stderr, err)
@@ -58,6 +60,13 @@ func TestMain(m *testing.M) {
 		}
 		os.Exit(0)
 	}
+}
+
+// serviceConfig is the default of cmd/probe, which gives its privileges up.
+func serviceConfig() probe.Config {
+	cfg := probe.DefaultConfig()
+	cfg.Confine.Enabled = true
+	return cfg
 }
 
 // full says whether the promises are tested at their full length.
