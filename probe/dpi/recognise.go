@@ -147,6 +147,18 @@ func serverPort(rec *flow.Record) uint16 {
 	return rec.DstPort
 }
 
+// Guess writes the application that the flow's port stands for by convention
+// into a record that has none: of a flow without payload. It is marked as a
+// guess by port.
+func (in *Inspector) Guess(rec *flow.Record) {
+	if rec.App != "" || rec.EtherType != 0 || rec.Protocol != protoTCP && rec.Protocol != protoUDP {
+		return
+	}
+	if app := in.portApp(rec.Protocol, serverPort(rec)); app != "" {
+		rec.App, rec.AppSource = app, flow.AppPort
+	}
+}
+
 // portApp names the application that a port stands for by convention; "" is
 // no guess.
 func (in *Inspector) portApp(transport uint8, port uint16) string {

@@ -65,6 +65,9 @@ func (t *Table) wake(r ref, e *entry, at int64) {
 // hand completes rec and gives it to emit.
 func (t *Table) hand(rec *flow.Record, e *entry, reason flow.EndReason) {
 	t.fill(rec, e, reason)
+	if e.found == 0 && t.inspector != nil { // no payload: the port says what was meant
+		t.inspector.Guess(rec)
+	}
 	t.stats.Records++
 	t.emit(rec)
 }

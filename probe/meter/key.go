@@ -35,7 +35,7 @@ func makeKey(k *key, p *decode.Packet, vlan bool) int {
 		}
 	}
 	switch p.Tunnel {
-	case flow.TunnelMPLS, flow.TunnelGTPU: // each direction has its own label or TEID
+	case flow.TunnelMPLS, flow.TunnelGTPU, flow.TunnelERSPAN: // each direction has its own label, TEID or session
 	default:
 		last |= uint64(p.TunnelID) << 32
 	}
