@@ -181,6 +181,9 @@ func (in *Inspector) clientHello(body []byte, transport byte, rec *flow.Record) 
 	}
 	rec.TLSSNI = in.printable(h.sni, rec)
 	in.named(rec.TLSSNI, rec)
+	if transport == 't' && rec.App == "tls" && torHello(&h, rec) {
+		rec.App = "tor"
+	}
 	rec.TLSALPN = in.alpnList(h.alpn, rec)
 	rec.JA3 = in.ja3(&h)
 	rec.JA4 = in.ja4(&h, transport)

@@ -110,6 +110,7 @@ func protocols() []protocol {
 		http2Protocol(),
 		websocketProtocol(),
 		grpcProtocol(),
+		torProtocol(),
 		rtpProtocol(),
 	}
 }
