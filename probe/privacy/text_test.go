@@ -242,7 +242,8 @@ func FuzzTexts(f *testing.F) {
 				t.Fatalf("twice the same record (-got +want)\n-%s\n+%s", two, one)
 			}
 		}
-		if a, err := netip.ParseAddr(s); err == nil && a.Zone() == "" {
+		// An address that stays may stay in the form it was written in.
+		if a, err := netip.ParseAddr(s); err == nil && a.Zone() == "" && scrub.Address(a) != a {
 			if got := scrub.name(s); !strings.Contains(got, scrub.Address(a).String()) {
 				t.Fatalf("%s became %s, want %s", s, got, scrub.Address(a))
 			}
