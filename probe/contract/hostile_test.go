@@ -96,7 +96,7 @@ func TestEveryCapture(t *testing.T) {
 		}
 	}
 	for _, path := range paths {
-		if info, err := os.Stat(path); err == nil && (full() || info.Size() < 4<<20) {
+		if info, err := os.Stat(path); err == nil && (full() || info.Size() < 1<<20) {
 			each(path, path)
 		}
 	}
@@ -218,7 +218,7 @@ func TestMutatedCaptures(t *testing.T) {
 	for round := uint64(0); ; round++ {
 		rng := rand.New(rand.NewPCG(seed, round))
 		for first := 0; first < len(list); first += 60 {
-			if variants >= 3000 && time.Since(began) > time1 || !full() && variants >= 5*len(list) {
+			if variants >= 3000 && time.Since(began) > time1 || !full() && variants >= 3*len(list) {
 				t.Logf("%d captures mutated, %d packets, seed %d", variants, packets, seed)
 				return
 			}

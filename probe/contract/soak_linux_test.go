@@ -81,7 +81,7 @@ func (e *endless) feed(out io.WriteCloser, list [][]sample) error {
 // goroutines, threads and descriptors stay as they are. TAPWATCH_CONTRACT_TIME
 // is its length in full: 8h; a fault comes every minute then.
 func TestSoak(t *testing.T) {
-	length, every := 20*time.Second, time.Second
+	length, every := 12*time.Second, 600*time.Millisecond
 	if full() {
 		length, every = 8*time.Hour, time.Minute
 		if d, err := time.ParseDuration(os.Getenv("TAPWATCH_CONTRACT_TIME")); err == nil {
