@@ -24,7 +24,6 @@ const (
 type assembler struct {
 	code  asm.Instructions
 	label string
-	fresh int
 }
 
 func (a *assembler) add(list ...asm.Instruction) {

@@ -2,7 +2,6 @@ package decode
 
 import (
 	"bytes"
-	"fmt"
 	"math/rand/v2"
 	"runtime"
 	"testing"
@@ -350,7 +349,7 @@ func FuzzReassembly(f *testing.F) {
 			}
 			if p.Reassembled != nil {
 				if !bytes.Equal(p.Reassembled, model[8:end]) {
-					t.Fatal(fmt.Sprintf("%d octets that did not come first", len(p.Reassembled)))
+					t.Fatalf("%d octets that did not come first", len(p.Reassembled))
 				}
 				return
 			}

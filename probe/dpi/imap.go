@@ -76,7 +76,7 @@ func (in *Inspector) imapStream(st *State, d side, b []byte, rec *flow.Record, _
 }
 
 func (in *Inspector) imapLine(st *State, d side, line []byte, rec *flow.Record) {
-	if line == nil || len(line) == 0 {
+	if len(line) == 0 {
 		return
 	}
 	switch line[0] {

@@ -1,7 +1,6 @@
 package meter
 
 import (
-	"github.com/tapwatch/tapwatch/probe/decode"
 	"github.com/tapwatch/tapwatch/probe/dpi"
 	"github.com/tapwatch/tapwatch/proto/flow"
 )
@@ -122,12 +121,3 @@ func packMAC(m flow.MAC) [6]byte {
 
 // ecnBit is the bit of src_ecn for the field's value (RFC 3168, section 5).
 func ecnBit(tos uint8) uint8 { return [4]uint8{0, 1, 2, 4}[tos&3] }
-
-// heard notes what a connection keeps of each packet.
-func (s *side) heard(p *decode.Packet) {
-	s.ecn |= ecnBit(p.TOS)
-	if !s.sent {
-		s.sent = true
-		s.ttl, s.dscp = p.TTL, p.TOS>>2
-	}
-}

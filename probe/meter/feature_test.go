@@ -23,7 +23,7 @@ type seenPacket struct {
 	size, octets uint32
 	tos          uint8
 	zeroWindow   bool
-	fresh, clean bool // payload is new; no packet so far was sent again or out of order
+	fresh        bool // payload is new
 }
 
 type segmentName struct {

@@ -58,8 +58,7 @@ type Table struct {
 	stats   Stats
 	scratch flow.Record    // for flows without inspection
 	records []*flow.Record // free ones for flows under inspection
-	key     key
-	single  talk // for segments of one packet
+	single  talk           // for segments of one packet
 	quoted  decode.Packet
 	block   block
 	touched uint64 // keeps the loads of prepare

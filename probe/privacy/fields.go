@@ -6,8 +6,8 @@ import "github.com/tapwatch/tapwatch/proto/flow"
 type class uint8
 
 const (
-	// harmless: numbers, digests of software, words of ours.
-	harmless class = iota
+	// Harmless: numbers, digests of software, words of ours.
+	_ class = iota
 	// address: an IP address.
 	address
 	// hardware: a MAC address.
@@ -91,24 +91,6 @@ var fields = []field{
 	{name: "OuterDstIP", class: address, addr: func(r *flow.Record) *flow.Addr { return &r.OuterDstIP }},
 	{name: "SrcMAC", class: hardware, mac: func(r *flow.Record) *flow.MAC { return &r.SrcMAC }},
 	{name: "DstMAC", class: hardware, mac: func(r *flow.Record) *flow.MAC { return &r.DstMAC }},
-}
-
-// harmlessFields are the rest. Interface is the operator's word, App and Service those of our own lists, History Zeek's letters; the others are
-// numbers, or digests of what software a peer is.
-var harmlessFields = []string{
-	"Interface", "VLAN", "VLANInner", "Tunnel", "TunnelID", "SrcPort", "DstPort", "Protocol", "InitiatorGuessed",
-	"Start", "End", "EndReason", "FlowID", "Segment",
-	"SrcPackets", "DstPackets", "SrcBytes", "DstBytes", "SrcFrameBytes", "DstFrameBytes", "SrcPayloadBytes", "DstPayloadBytes",
-	"SrcTCPFlags", "DstTCPFlags", "ConnState", "History", "DstRTT", "SrcRTT", "SrcRetransmits", "DstRetransmits",
-	"SrcOutOfOrder", "DstOutOfOrder", "SrcTTL", "DstTTL", "Response",
-	"App", "AppSource", "Cut", "TLSVersion", "TLSCipher", "JA3", "JA3S", "JA4", "QUICVersion",
-	"HTTPStatus", "HTTPStatuses", "DNSQTypes", "DNSRcodes", "DNSLatency", "HASSH", "HASSHServer",
-	"EtherType", "Sampling", "AggregatedFlows", "SrcDSCP", "DstDSCP", "SrcECN", "DstECN",
-	"SrcSizeBins", "DstSizeBins", "SrcSizeMin", "DstSizeMin", "SrcSizeMax", "DstSizeMax", "SrcSizeStd", "DstSizeStd",
-	"SrcIATMin", "DstIATMin", "SrcIATMax", "DstIATMax", "SrcIATMean", "DstIATMean", "SrcIATStd", "DstIATStd", "FirstSizes", "FirstGaps",
-	"SrcMSS", "DstMSS", "SrcZeroWindows", "DstZeroWindows", "ICMPErrors", "ICMPError",
-	"Transactions", "TransactionMin", "TransactionMean", "TransactionMax", "PayloadEntropy", "PayloadPrintable",
-	"Service", "Risks", "AppErrors", "TLSHandshake", "HTTPLatencies", "DNSLatencies",
 }
 
 // listFields is the number of lists of texts in a record.

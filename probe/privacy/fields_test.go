@@ -9,6 +9,24 @@ import (
 	"github.com/tapwatch/tapwatch/proto/flow"
 )
 
+// harmlessFields are the rest. Interface is the operator's word, App and Service those of our own lists, History Zeek's letters; the others are
+// numbers, or digests of what software a peer is.
+var harmlessFields = []string{
+	"Interface", "VLAN", "VLANInner", "Tunnel", "TunnelID", "SrcPort", "DstPort", "Protocol", "InitiatorGuessed",
+	"Start", "End", "EndReason", "FlowID", "Segment",
+	"SrcPackets", "DstPackets", "SrcBytes", "DstBytes", "SrcFrameBytes", "DstFrameBytes", "SrcPayloadBytes", "DstPayloadBytes",
+	"SrcTCPFlags", "DstTCPFlags", "ConnState", "History", "DstRTT", "SrcRTT", "SrcRetransmits", "DstRetransmits",
+	"SrcOutOfOrder", "DstOutOfOrder", "SrcTTL", "DstTTL", "Response",
+	"App", "AppSource", "Cut", "TLSVersion", "TLSCipher", "JA3", "JA3S", "JA4", "QUICVersion",
+	"HTTPStatus", "HTTPStatuses", "DNSQTypes", "DNSRcodes", "DNSLatency", "HASSH", "HASSHServer",
+	"EtherType", "Sampling", "AggregatedFlows", "SrcDSCP", "DstDSCP", "SrcECN", "DstECN",
+	"SrcSizeBins", "DstSizeBins", "SrcSizeMin", "DstSizeMin", "SrcSizeMax", "DstSizeMax", "SrcSizeStd", "DstSizeStd",
+	"SrcIATMin", "DstIATMin", "SrcIATMax", "DstIATMax", "SrcIATMean", "DstIATMean", "SrcIATStd", "DstIATStd", "FirstSizes", "FirstGaps",
+	"SrcMSS", "DstMSS", "SrcZeroWindows", "DstZeroWindows", "ICMPErrors", "ICMPError",
+	"Transactions", "TransactionMin", "TransactionMean", "TransactionMax", "PayloadEntropy", "PayloadPrintable",
+	"Service", "Risks", "AppErrors", "TLSHandshake", "HTTPLatencies", "DNSLatencies",
+}
+
 // Each field of a record has its class, and each accessor gets at the field it is named for. Who adds a field to flow.Record has to say
 // here what it tells.
 func TestEveryFieldIsClassified(t *testing.T) {
@@ -18,7 +36,7 @@ func TestEveryFieldIsClassified(t *testing.T) {
 	}
 	for _, d := range fields {
 		seen[d.name]++
-		if d.class == harmless {
+		if d.class == 0 {
 			t.Errorf("%s is in the table and harmless", d.name)
 		}
 		var r flow.Record
@@ -48,7 +66,7 @@ func TestEveryFieldIsClassified(t *testing.T) {
 	for i := range reflect.TypeFor[flow.Record]().NumField() {
 		f := reflect.TypeFor[flow.Record]().Field(i)
 		if seen[f.Name] != 1 {
-			t.Errorf("flow.Record.%s is classified %d times: add it to fields or harmlessFields in fields.go", f.Name, seen[f.Name])
+			t.Errorf("flow.Record.%s is classified %d times: add it to fields in fields.go or to harmlessFields here", f.Name, seen[f.Name])
 		}
 		delete(seen, f.Name)
 		if f.Type == reflect.TypeFor[[]string]() {
