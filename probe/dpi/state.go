@@ -48,6 +48,25 @@ type State struct {
 // again for this flow. A nil State is not done.
 func (st *State) Done() bool { return st != nil && st.finished }
 
+// Unwanted tells what need not be given to Inspect of a TCP flow: octets of one
+// side, whole segments captured whole, whose sequence numbers end at or before
+// until. Every call of Inspect or Flip may change it, for both sides. ok is
+// false where all is wanted. A nil State wants all.
+func (st *State) Unwanted(fromSrc bool) (until uint32, ok bool) {
+	if st == nil || st.finished || st.blocked || st.transport != protoTCP {
+		return 0, false
+	}
+	s := &st.half[sideSrc]
+	if !fromSrc {
+		s = &st.half[sideDst]
+	}
+	if s.skip == 0 || !s.begun || s.lost || s.dead || len(s.buf) > 0 {
+		return 0, false
+	}
+	// Within farAway segment finds its place again.
+	return s.next + uint32(min(s.skip, farAway/2)), true
+}
+
 // Flip exchanges initiator and responder: the caller found that it had taken
 // the one for the other, and has exchanged the record's addresses.
 func (st *State) Flip() {

@@ -26,6 +26,8 @@ type endpoint struct {
 	didClose      bool
 	first         bool // a packet of this side has been seen
 	fin           bool
+	deaf          bool   // the inspector wants nothing that ends at or before deafTo
+	deafTo        uint32 // sequence number
 
 	start   uint32 // initial sequence number, real or inferred
 	last    uint32 // one past the greatest sequence number sent

@@ -229,7 +229,7 @@ func (t *Table) count(r ref, e *entry, from int, p *decode.Packet) {
 		}
 	}
 	t.volume(e, from, p, told)
-	if t.inspector != nil && !e.dpiDone && !p.FragmentPending && (p.PayloadLen > 0 && !p.Bare || p.Reassembled != nil) {
+	if t.inspector != nil && !e.dpiDone && !p.FragmentPending && (p.PayloadLen > 0 && !p.Bare || p.Reassembled != nil) && !t.unwanted(e, from, p) {
 		t.inspect(e, from, p)
 	}
 }
@@ -258,6 +258,22 @@ func (t *Table) inspect(e *entry, from int, p *decode.Packet) {
 	f.state, full = t.inspector.Inspect(f.state, p, uint8(from) == e.initiator, f.rec)
 	e.dpiDone = f.state.Done()
 	e.cutPending = e.cutPending || full
+	if e.conn != 0 {
+		c := t.conns.at(e.conn)
+		for i := range c.end {
+			c.end[i].deafTo, c.end[i].deaf = f.state.Unwanted(uint8(i) == e.initiator)
+		}
+	}
+}
+
+// unwanted tells whether the inspector has said that it does not need p, as
+// most of a body: neither its state nor the record are looked at.
+func (t *Table) unwanted(e *entry, from int, p *decode.Packet) bool {
+	if e.conn == 0 {
+		return false
+	}
+	s := &t.conns.at(e.conn).end[from]
+	return s.deaf && int32(p.Seq+p.PayloadLen-s.deafTo) <= 0 && uint32(len(p.Payload)) == p.PayloadLen && p.Flags&flagSYN == 0 && !p.Fragment
 }
 
 // start opens a flow with its first packet.
