@@ -63,7 +63,7 @@ func (in *Inspector) segment(st *State, d side, p *decode.Packet, rec *flow.Reco
 		if st.resumes(data) != yes {
 			return
 		}
-		s.lost, s.begun = false, false
+		s.lost, s.begun, s.told = false, false, false // what was given up is not waited for again
 	}
 	if !s.begun {
 		// What the other side waits for comes first, unless it was missed.
