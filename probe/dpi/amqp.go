@@ -9,7 +9,7 @@ import (
 
 // AMQP 0-9-1 and 1.0.
 func amqpProtocol() protocol {
-	return protocol{app: "amqp", tcp: []uint16{5672}, stream: looksAMQP, parse: (*Inspector).amqpStream}
+	return protocol{app: "amqp", tcp: []uint16{5672}, anyOctet: true, stream: looksAMQP, parse: (*Inspector).amqpStream}
 }
 
 // amqpMethods are methods of AMQP 0-9-1 (class, method) that say what is done.

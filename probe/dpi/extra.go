@@ -8,7 +8,7 @@ func extra(list []plugin.Recogniser) (all []protocol) {
 		r := &list[i]
 		p := protocol{app: r.App}
 		if r.Stream != nil {
-			p.stream = func(b []byte, h *hint) verdict {
+			p.anyOctet, p.stream = true, func(b []byte, h *hint) verdict {
 				f := h.flow(protoTCP)
 				if !r.Asks(f) {
 					return no

@@ -10,11 +10,11 @@ import (
 // FTP (RFC 959; extensions RFC 2228, 2428, 3659, 4217). The connections it
 // announces for data become ftp_data.
 func ftpProtocol() protocol {
-	return protocol{app: "ftp", tcp: []uint16{21}, risks: flow.RiskUnsafeProtocol, stream: looksFTP, parse: (*Inspector).ftpStream}
+	return protocol{app: "ftp", tcp: []uint16{21}, risks: flow.RiskUnsafeProtocol, anyOctet: true, stream: looksFTP, parse: (*Inspector).ftpStream}
 }
 
 func ftpDataProtocol() protocol {
-	return protocol{app: "ftp_data", stream: func(_ []byte, h *hint) verdict {
+	return protocol{app: "ftp_data", anyOctet: true, stream: func(_ []byte, h *hint) verdict {
 		if h.expected == "ftp_data" || h.ports[0] == ftpDataPort || h.ports[1] == ftpDataPort {
 			return yes
 		}

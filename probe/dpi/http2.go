@@ -13,7 +13,7 @@ import (
 // HTTP/2 in clear text (RFC 9113), by prior knowledge or by an upgrade of
 // HTTP/1, and gRPC in it. Requests and responses go into the columns of HTTP/1.
 func http2Protocol() protocol {
-	return protocol{app: "http2", tcp: []uint16{80, 8080, 50051}, stream: looksHTTP2, parse: (*Inspector).http2Stream}
+	return protocol{app: "http2", tcp: []uint16{80, 8080, 50051}, anyOctet: true, stream: looksHTTP2, parse: (*Inspector).http2Stream}
 }
 
 // grpcProtocol is HTTP/2 with a content type; it has no beginning of its own.

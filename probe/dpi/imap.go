@@ -8,7 +8,7 @@ import (
 
 // IMAP 4rev1 and 4rev2 (RFC 3501, RFC 9051).
 func imapProtocol() protocol {
-	return protocol{app: "imap", tcp: []uint16{143}, risks: flow.RiskUnsafeProtocol, stream: looksIMAP, parse: (*Inspector).imapStream}
+	return protocol{app: "imap", tcp: []uint16{143}, risks: flow.RiskUnsafeProtocol, anyOctet: true, stream: looksIMAP, parse: (*Inspector).imapStream}
 }
 
 // looksIMAP takes the greeting, or a command with a tag before it.

@@ -10,7 +10,7 @@ import (
 // Memcached: the text and binary protocols (protocol.txt and
 // BinaryProtocolRevamped of memcached), over TCP and UDP.
 func memcachedProtocol() protocol {
-	return protocol{app: "memcached", tcp: []uint16{11211}, udp: []uint16{11211}, stream: looksMemcached,
+	return protocol{app: "memcached", tcp: []uint16{11211}, udp: []uint16{11211}, anyOctet: true, stream: looksMemcached,
 		datagram: func(b []byte, h *hint) bool {
 			// a head of eight octets: request, sequence, datagrams, 0
 			if len(b) < 8+4 || binary.BigEndian.Uint16(b[6:]) != 0 || binary.BigEndian.Uint16(b[4:]) == 0 || binary.BigEndian.Uint16(b[2:]) >= binary.BigEndian.Uint16(b[4:]) {

@@ -6,7 +6,7 @@ import (
 
 // MQTT 3.1, 3.1.1 and 5 (OASIS). The password of CONNECT is in clear and not kept.
 func mqttProtocol() protocol {
-	return protocol{app: "mqtt", tcp: []uint16{1883}, stream: looksMQTT, parse: (*Inspector).mqttStream}
+	return protocol{app: "mqtt", tcp: []uint16{1883}, anyOctet: true, stream: looksMQTT, parse: (*Inspector).mqttStream}
 }
 
 const (

@@ -8,7 +8,7 @@ import (
 
 // POP3 (RFC 1939) with AUTH (RFC 5034) and STLS (RFC 2595).
 func pop3Protocol() protocol {
-	return protocol{app: "pop3", tcp: []uint16{110}, risks: flow.RiskUnsafeProtocol, stream: looksPOP3, parse: (*Inspector).pop3Stream}
+	return protocol{app: "pop3", tcp: []uint16{110}, risks: flow.RiskUnsafeProtocol, anyOctet: true, stream: looksPOP3, parse: (*Inspector).pop3Stream}
 }
 
 func looksPOP3(b []byte, h *hint) verdict {

@@ -9,7 +9,7 @@ import (
 // PostgreSQL: the frontend/backend protocol, version 3 (PostgreSQL manual,
 // chapter "Frontend/Backend Protocol").
 func postgresqlProtocol() protocol {
-	return protocol{app: "postgresql", tcp: []uint16{5432}, stream: looksPostgreSQL, parse: (*Inspector).postgresqlStream}
+	return protocol{app: "postgresql", tcp: []uint16{5432}, anyOctet: true, stream: looksPostgreSQL, parse: (*Inspector).postgresqlStream}
 }
 
 // Codes in the place of a version.

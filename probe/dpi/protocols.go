@@ -24,6 +24,11 @@ type protocol struct {
 	// over TCP. It keeps nothing and must not be fooled by other protocols:
 	// what it says yes to is never asked again.
 	stream func(b []byte, h *hint) verdict
+	// anyOctet: stream may say yes to octets of which the first alone gets a no,
+	// as it does when it needs to see more of a connection met in its middle, or
+	// looks at what the other side said. The others are asked only about octets
+	// that begin as theirs may; TestFirstOctet finds those that need it.
+	anyOctet bool
 	// datagram recognises a UDP payload. nil: not over UDP.
 	datagram func(b []byte, h *hint) bool
 
@@ -144,6 +149,35 @@ const (
 	kindSSH
 	kindQUIC
 )
+
+// byOctet lists, for each octet, the protocols whose streams may begin with it,
+// in their order.
+func byOctet(all []protocol) (asked [256][]*protocol) {
+	for i := range all {
+		p := &all[i]
+		if p.stream == nil {
+			continue
+		}
+		for c := range asked {
+			if p.anyOctet || p.mayBegin(byte(c)) {
+				asked[c] = append(asked[c], p)
+			}
+		}
+	}
+	return asked
+}
+
+// mayBegin tells whether octets that begin with c can be a beginning of p.
+func (p *protocol) mayBegin(c byte) bool {
+	for _, onPort := range [...]bool{false, true} {
+		for _, d := range [...]side{sideSrc, sideDst} {
+			if p.stream([]byte{c}, &hint{ports: [2]uint16{40000, 40001}, d: d, onPort: onPort}) != no {
+				return true
+			}
+		}
+	}
+	return false
+}
 
 // portNames is the application that a port stands for, by convention.
 type portNames map[uint16]string

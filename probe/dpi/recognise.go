@@ -27,16 +27,15 @@ func (in *Inspector) recognise(st *State, d side, b []byte, rec *flow.Record) ve
 
 // streamProtocol is the same question without consequences.
 func (in *Inspector) streamProtocol(st *State, d side, b []byte, rec *flow.Record) (*protocol, verdict) {
+	if len(b) == 0 {
+		return nil, undecided
+	}
 	h := in.newHint(st.transport, d, rec)
 	if s := &st.half[d.other()]; s.n > 0 {
 		h.other = s.buf[s.off : s.off+s.n]
 	}
 	best := no
-	for i := range in.protocols {
-		p := &in.protocols[i]
-		if p.stream == nil {
-			continue
-		}
+	for _, p := range in.byOctet[b[0]] {
 		h.onPort = h.on(p.tcp)
 		switch p.stream(b, h) {
 		case yes:

@@ -9,7 +9,7 @@ import (
 // Redis: RESP versions 2 and 3 (Redis protocol specification). Commands are
 // listed with their key, never with values; of answers only what they are.
 func redisProtocol() protocol {
-	return protocol{app: "redis", tcp: []uint16{6379}, stream: looksRedis, parse: (*Inspector).redisStream}
+	return protocol{app: "redis", tcp: []uint16{6379}, anyOctet: true, stream: looksRedis, parse: (*Inspector).redisStream}
 }
 
 const redisMaxArguments = 1 << 20

@@ -9,7 +9,7 @@ import (
 // SMTP (RFC 5321) with AUTH (RFC 4954), STARTTLS (RFC 3207) and BDAT (RFC
 // 3030). Of a message only the program that wrote it is read.
 func smtpProtocol() protocol {
-	return protocol{app: "smtp", tcp: []uint16{25, 587, 2525}, stream: looksSMTP, parse: (*Inspector).smtpStream}
+	return protocol{app: "smtp", tcp: []uint16{25, 587, 2525}, anyOctet: true, stream: looksSMTP, parse: (*Inspector).smtpStream}
 }
 
 // looksSMTP takes a greeting on the port or one that says SMTP; elsewhere the

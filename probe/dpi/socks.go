@@ -11,7 +11,7 @@ import (
 // request; what it carries is then recognised and read, and the flow stays
 // socks.
 func socksProtocol() protocol {
-	return protocol{app: "socks", tcp: []uint16{1080}, stream: looksSOCKS, parse: (*Inspector).socksStream}
+	return protocol{app: "socks", tcp: []uint16{1080}, anyOctet: true, stream: looksSOCKS, parse: (*Inspector).socksStream}
 }
 
 // looksSOCKS takes a request of version 4, which is unmistakable, and a
