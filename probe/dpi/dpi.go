@@ -73,6 +73,7 @@ type Inspector struct {
 
 	certificates certificateCache
 	services     *Services
+	census       *census
 	agents       map[string]flow.Risk // see agentRisks
 }
 
@@ -87,6 +88,7 @@ func NewInspector(cfg Config) *Inspector {
 	}
 	in := &Inspector{done: State{finished: true}, protocols: append(protocols(), extra(cfg.Recognisers)...)}
 	in.scratch, in.text = make([]byte, 0, 512), make([]byte, 0, 512)
+	in.census = newCensus()
 	in.byOctet = byOctet(in.protocols)
 	in.tcpPorts = byPort(in.protocols, func(p *protocol) []uint16 { return p.tcp })
 	in.udpPorts = byPort(in.protocols, func(p *protocol) []uint16 { return p.udp })
@@ -241,6 +243,10 @@ const softList = flow.MaxList * 3 / 4
 func listsFull(st *State, rec *flow.Record) bool {
 	if st.blocked {
 		return true
+	}
+	switch st.kind {
+	case kindNone, kindTLS, kindSSH, kindQUIC: // they add to no list
+		return false
 	}
 	switch {
 	case len(rec.DNSNames) > 0:

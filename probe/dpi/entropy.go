@@ -17,6 +17,31 @@ const (
 	randomGap = 0.9
 )
 
+// census holds what describe would else work out for each octet.
+type census struct {
+	// steps[k] is what k log2 k grows by from k to k+1, in 1/censusUnit: the
+	// entropy of n octets is log2 n less the sum of k log2 k over all octets'
+	// counts k, divided by n.
+	steps     [sampled]int64
+	printable [256]uint8 // 1 or 0
+}
+
+const censusUnit = 1 << 40
+
+func newCensus() *census {
+	s := new(census)
+	weight := func(k int) int64 { return int64(math.Round(censusUnit * float64(k) * math.Log2(float64(max(k, 1))))) }
+	for k := range s.steps {
+		s.steps[k] = weight(k+1) - weight(k)
+	}
+	for c := range s.printable {
+		if c >= ' ' && c <= '~' || c == '\t' || c == '\r' || c == '\n' {
+			s.printable[c] = 1
+		}
+	}
+	return s
+}
+
 // describe notes what a payload that nobody recognises looks like: Shannon
 // entropy in bits per octet, and the share of printable octets.
 func (in *Inspector) describe(b []byte, rec *flow.Record) {
@@ -25,20 +50,17 @@ func (in *Inspector) describe(b []byte, rec *flow.Record) {
 		return
 	}
 	var counts [256]uint16
-	printable := 0
+	printable, sum := 0, int64(0)
 	for _, c := range b {
+		sum += in.census.steps[counts[c]&(sampled-1)]
 		counts[c]++
-		if c >= ' ' && c <= '~' || c == '\t' || c == '\r' || c == '\n' {
-			printable++
-		}
+		printable += int(in.census.printable[c])
 	}
-	n, bits := float64(len(b)), 0.0
-	for _, k := range counts {
-		if k > 1 {
-			bits += float64(k) * math.Log2(float64(k))
-		}
+	n := float64(len(b))
+	bits := math.Log2(n) - float64(sum)/censusUnit/n
+	if bits < 1e-9 { // what rounding leaves of none
+		bits = 0
 	}
-	bits = math.Log2(n) - bits/n
 	rec.PayloadEntropy, rec.PayloadPrintable = float32(bits), uint8(100*printable/len(b))
 	if len(b) >= randomFrom && bits > math.Log2(min(n, 256))-randomGap {
 		rec.Risks |= flow.RiskSuspiciousEntropy

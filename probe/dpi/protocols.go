@@ -169,9 +169,10 @@ func byOctet(all []protocol) (asked [256][]*protocol) {
 
 // mayBegin tells whether octets that begin with c can be a beginning of p.
 func (p *protocol) mayBegin(c byte) bool {
-	for _, onPort := range [...]bool{false, true} {
-		for _, d := range [...]side{sideSrc, sideDst} {
-			if p.stream([]byte{c}, &hint{ports: [2]uint16{40000, 40001}, d: d, onPort: onPort}) != no {
+	b, h := []byte{c}, hint{ports: [2]uint16{40000, 40001}}
+	for _, h.onPort = range [...]bool{false, true} {
+		for _, h.d = range [...]side{sideSrc, sideDst} {
+			if p.stream(b, &h) != no {
 				return true
 			}
 		}

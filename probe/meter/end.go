@@ -65,6 +65,11 @@ func (t *Table) wake(r ref, e *entry, at int64) {
 // hand completes rec and gives it to emit.
 func (t *Table) hand(rec *flow.Record, e *entry, reason flow.EndReason) {
 	t.fill(rec, e, reason)
+	t.send(rec, e)
+}
+
+// send gives a record that is complete to emit.
+func (t *Table) send(rec *flow.Record, e *entry) {
 	if e.found == 0 && t.inspector != nil { // no payload: the port says what was meant
 		t.inspector.Guess(rec)
 	}
@@ -89,7 +94,8 @@ func (t *Table) finish(r ref, e *entry, reason flow.EndReason) {
 			t.observation(rec, e)
 			rec.Start, rec.End = e.start, e.end
 			t.inspector.Close(state, rec)
-			t.hand(rec, e, reason)
+			t.complete(rec, e, reason)
+			t.send(rec, e)
 		}
 		if len(t.records) < maxFreeRecords {
 			rec.Reset()

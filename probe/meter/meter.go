@@ -61,6 +61,7 @@ type Table struct {
 	single  talk           // for segments of one packet
 	quoted  decode.Packet
 	block   block
+	lists   lists
 	touched uint64 // keeps the loads of prepare
 }
 

@@ -9,6 +9,11 @@ import (
 // fill writes everything but the inspection's fields into rec.
 func (t *Table) fill(rec *flow.Record, e *entry, reason flow.EndReason) {
 	t.observation(rec, e)
+	t.complete(rec, e, reason)
+}
+
+// complete is fill for a record with an observation.
+func (t *Table) complete(rec *flow.Record, e *entry, reason flow.EndReason) {
 	rec.Start, rec.End, rec.EndReason = e.start, e.end, reason
 	rec.FlowID, rec.Segment = e.id, e.segment
 	src, dst := &e.side[e.initiator], &e.side[e.initiator^1]
@@ -73,8 +78,9 @@ func (t *Table) fillTalk(rec *flow.Record, e *entry) {
 			k.half[e.loneSide].add(e.start, e.lone.bytes, e.lone.frame, e.lonePayload())
 		}
 	}
+	l := &t.lists // of the record at hand, until it has been emitted
+	rec.SrcSizeBins, rec.DstSizeBins, rec.FirstSizes, rec.FirstGaps = l.bins[0][:0], l.bins[1][:0], l.sizes[:0], l.gaps[:0]
 	k.describe(rec, e.initiator)
-	rec.FirstSizes, rec.FirstGaps = rec.FirstSizes[:0], rec.FirstGaps[:0]
 	switch {
 	case e.segment > 0:
 	case k.firsts != 0:
@@ -154,4 +160,11 @@ func (h histories) text(b []byte) string {
 	s := string(b)
 	h[s] = s
 	return s
+}
+
+// lists is the memory of lists that are written when a record is made.
+type lists struct {
+	bins  [2][sizeBins]uint32
+	sizes [maxFirsts]int32
+	gaps  [maxFirsts]uint32
 }
