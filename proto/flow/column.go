@@ -53,7 +53,9 @@ func num[T integer, W uint32 | uint64](name, sql string, field func(*rec) *T, wi
 }
 
 func (k numKind[T, W]) encode(e *Encoder, r *Record) {
-	put(e, k.wire(e.pb), W(*k.field(r)))
+	if v := *k.field(r); v != 0 || e.padding { // see put; most values are zero
+		put(e, k.wire(e.pb), W(v))
+	}
 }
 
 func (k numKind[T, W]) check(b *Batch, n int) error { return checkNums[T](*k.wire(b.pb), n) }
@@ -365,7 +367,9 @@ func addr(name string, field func(*rec) *Addr, wire func(*pb) *[]uint32) column 
 }
 
 func (k addrKind) encode(e *Encoder, r *Record) {
-	put(e, k.wire(e.pb), e.address(*k.field(r)))
+	if a := k.field(r); *a != (Addr{}) || e.padding {
+		put(e, k.wire(e.pb), e.address(*a))
+	}
 }
 
 func (k addrKind) check(b *Batch, n int) error {
@@ -405,7 +409,11 @@ func str(name string, field func(*rec) *string, wire func(*pb) *[]uint32) column
 	return column{name, "String", strKind{field, wire}}
 }
 
-func (k strKind) encode(e *Encoder, r *Record) { put(e, k.wire(e.pb), e.string(*k.field(r))) }
+func (k strKind) encode(e *Encoder, r *Record) {
+	if s := *k.field(r); s != "" || e.padding {
+		put(e, k.wire(e.pb), e.string(s))
+	}
+}
 
 func (k strKind) check(b *Batch, n int) error {
 	col := *k.wire(b.pb)

@@ -33,6 +33,9 @@ func (w listWire) check(b *Batch, n int) ([]uint32, error) {
 }
 
 func (w listWire) encode(e *Encoder, n int, element func(i int) uint32) {
+	if n == 0 && !e.padding {
+		return
+	}
 	counts, elements := w(e.pb)
 	put(e, counts, uint32(n))
 	for i := range n {

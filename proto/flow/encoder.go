@@ -30,11 +30,12 @@ type Encoder struct {
 
 // NewEncoder returns an empty Encoder.
 func NewEncoder() *Encoder {
-	z, err := zstd.NewWriter(nil, zstd.WithEncoderConcurrency(1), zstd.WithEncoderLevel(zstd.SpeedDefault), zstd.WithWindowSize(1<<20))
+	// The next level takes 4 % off the messages of the mix, for half as much CPU again.
+	z, err := zstd.NewWriter(nil, zstd.WithEncoderConcurrency(1), zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithWindowSize(1<<20))
 	if err != nil {
 		panic(err) // constant options
 	}
-	e := &Encoder{zstd: z, pb: new(flowpb.FlowBatch)}
+	e := &Encoder{zstd: z, pb: new(flowpb.FlowBatch), strings: make(map[string]uint32), addresses: make(map[Addr]uint32)}
 	e.reset()
 	return e
 }
@@ -42,8 +43,9 @@ func NewEncoder() *Encoder {
 func (e *Encoder) reset() {
 	e.n, e.size, e.lastStart, e.lastFlowID, e.wholeMicros = 0, 0, 0, 0, true
 	resetColumns(e.pb)
-	e.strings = map[string]uint32{"": 0}
-	e.addresses = map[Addr]uint32{{}: 0}
+	clear(e.strings)
+	clear(e.addresses)
+	e.strings[""], e.addresses[Addr{}] = 0, 0
 	e.pb.Strings = append(e.pb.Strings[:0], "")
 	e.pb.Addresses = append(e.pb.Addresses[:0], make([]byte, 16)...)
 }
