@@ -44,7 +44,7 @@ func (r *rig) harass() error {
 			return fmt.Errorf("%s: %w", event, err)
 		}
 	}
-	if err := r.topUp(); err != nil || full() {
+	if err := r.topUp(); err != nil || full() || r.naive {
 		return err
 	}
 	// A broker that starts has forgotten the dead members of the group: without

@@ -24,7 +24,7 @@ func collectNaively(ctx context.Context, s settings) error {
 		return err
 	}
 	defer db.Close()
-	reader := kafka.NewReader(kafka.ReaderConfig{Brokers: []string{s.Broker}, GroupID: s.Group, Topic: s.Topic, MaxWait: 100 * time.Millisecond,
+	reader := kafka.NewReader(kafka.ReaderConfig{Brokers: []string{s.Broker}, GroupID: s.Group, Topic: s.Topic, MaxWait: 3 * time.Second,
 		StartOffset: kafka.FirstOffset, SessionTimeout: 10 * time.Second, RebalanceTimeout: 5 * time.Second,
 		HeartbeatInterval: 500 * time.Millisecond, JoinGroupBackoff: time.Second, ErrorLogger: kafka.LoggerFunc(tell)})
 	defer reader.Close()

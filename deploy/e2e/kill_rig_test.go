@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -16,6 +17,7 @@ import (
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 
 	"github.com/tapwatch/tapwatch/collector"
+	"github.com/tapwatch/tapwatch/proto/flow"
 	"github.com/tapwatch/tapwatch/proto/kit/kafka"
 	"github.com/tapwatch/tapwatch/proto/local"
 	"github.com/tapwatch/tapwatch/proto/local/fault"
@@ -36,13 +38,14 @@ type plan struct {
 var victims = []string{"generator", "probe", "collector", "kafka", "clickhouse"}
 
 const (
-	killTopic  = "killed"
-	partitions = 4
-	// insertStart and insertRest strike an insert once the names of its columns
-	// have passed and its rows come.
+	killTopic   = "killed"
+	partitions  = 4
 	insertStart = "INSERT INTO flows ("
-	insertRest  = 1400
 )
+
+// insertStart and insertRest strike an insert once the names of its columns
+// have passed and its rows come.
+var insertRest = len(strings.Join(flow.ColumnNames(), ", ")) + 400
 
 // rig is the whole chain as processes, each of which can be killed.
 type rig struct {

@@ -88,9 +88,10 @@ func (r *rig) spoil() {
 }
 
 // The rig finds what a plain retry does wrong. Were it to find nothing, TestKill
-// would prove nothing.
+// would prove nothing. Lost replies are enough for that; a plain reader of a
+// group needs minutes to get over what else TestKill does.
 func TestKillNaiveRigFails(t *testing.T) {
-	r := newRig(t, plan{flows: 5_000, kills: 1, cuts: 3, naive: true, pace: 500 * time.Millisecond})
+	r := newRig(t, plan{flows: 5_000, cuts: 3, naive: true, pace: 500 * time.Millisecond})
 	f := r.run()
 	r.report(f)
 	if f.missing+f.double+f.altered+f.stray == 0 {
