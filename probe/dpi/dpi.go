@@ -52,7 +52,7 @@ type Stats struct {
 // owns it, together with every State it handed out.
 type Inspector struct {
 	protocols          []protocol
-	byOctet            [256][]*protocol // streams
+	byOctet            [256][]*protocol // see beginning
 	tcpPorts, udpPorts portNames
 	hint               hint
 	whole              decode.Packet // a datagram put together from fragments
@@ -73,7 +73,7 @@ type Inspector struct {
 
 	certificates certificateCache
 	services     *Services
-	census       *census
+	census       *census              // nil until describe needs it
 	agents       map[string]flow.Risk // see agentRisks
 }
 
@@ -88,8 +88,6 @@ func NewInspector(cfg Config) *Inspector {
 	}
 	in := &Inspector{done: State{finished: true}, protocols: append(protocols(), extra(cfg.Recognisers)...)}
 	in.scratch, in.text = make([]byte, 0, 512), make([]byte, 0, 512)
-	in.census = newCensus()
-	in.byOctet = byOctet(in.protocols)
 	in.tcpPorts = byPort(in.protocols, func(p *protocol) []uint16 { return p.tcp })
 	in.udpPorts = byPort(in.protocols, func(p *protocol) []uint16 { return p.udp })
 	in.pool.limit = cfg.BufferBytes

@@ -49,6 +49,9 @@ func (in *Inspector) describe(b []byte, rec *flow.Record) {
 	if len(b) == 0 {
 		return
 	}
+	if in.census == nil {
+		in.census = newCensus()
+	}
 	var counts [256]uint16
 	printable, sum := 0, int64(0)
 	for _, c := range b {

@@ -150,21 +150,18 @@ const (
 	kindQUIC
 )
 
-// byOctet lists, for each octet, the protocols whose streams may begin with it,
-// in their order.
-func byOctet(all []protocol) (asked [256][]*protocol) {
-	for i := range all {
-		p := &all[i]
-		if p.stream == nil {
-			continue
-		}
-		for c := range asked {
-			if p.anyOctet || p.mayBegin(byte(c)) {
-				asked[c] = append(asked[c], p)
+// beginning returns the protocols whose streams may begin with c, in their
+// order. It is worked out when it is first asked for: most Inspectors never
+// meet most octets.
+func (in *Inspector) beginning(c byte) []*protocol {
+	if in.byOctet[c] == nil {
+		for i := range in.protocols {
+			if p := &in.protocols[i]; p.stream != nil && (p.anyOctet || p.mayBegin(c)) {
+				in.byOctet[c] = append(in.byOctet[c], p)
 			}
 		}
 	}
-	return asked
+	return in.byOctet[c]
 }
 
 // mayBegin tells whether octets that begin with c can be a beginning of p.

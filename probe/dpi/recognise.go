@@ -35,7 +35,7 @@ func (in *Inspector) streamProtocol(st *State, d side, b []byte, rec *flow.Recor
 		h.other = s.buf[s.off : s.off+s.n]
 	}
 	best := no
-	for _, p := range in.byOctet[b[0]] {
+	for _, p := range in.beginning(b[0]) {
 		h.onPort = h.on(p.tcp)
 		switch p.stream(b, h) {
 		case yes:
