@@ -3,6 +3,7 @@ package e2e
 import (
 	"encoding/binary"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"net/netip"
 	"strconv"
@@ -70,6 +71,90 @@ func makeFlow(seed uint64, i int, r *flow.Record) {
 	r.DNSLatency = rnd.Uint32()
 	r.SSHClient, r.SSHServer = text("SSH-2.0-c", 9), text("SSH-2.0-s", 9)
 	r.HASSH, r.HASSHServer = text("hassh", 9), text("hasshs", 9)
+	makeFeatures(rnd, r)
+}
+
+// makeFeatures is the part of makeFlow for the columns after community_hash.
+func makeFeatures(rnd *rand.Rand, r *flow.Record) {
+	pick := func(n int) int { return rnd.IntN(n) }
+	text := func(prefix string, n int) string { return prefix + strconv.Itoa(pick(n)) }
+	r.OuterSrcIP = makeAddr(rnd, 9)
+	r.OuterDstIP = makeAddr(rnd, 9)
+	r.EtherType = uint16(pick(65536))
+	r.Sampling = rnd.Uint32()
+	r.AggregatedFlows = rnd.Uint32()
+	r.SrcDSCP = uint8(pick(256))
+	r.DstDSCP = uint8(pick(256))
+	r.SrcECN = uint8(pick(256))
+	r.DstECN = uint8(pick(256))
+	for range pick(3) {
+		r.SrcSizeBins = append(r.SrcSizeBins, rnd.Uint32())
+	}
+	for range pick(3) {
+		r.DstSizeBins = append(r.DstSizeBins, rnd.Uint32())
+	}
+	r.SrcSizeMin = uint16(pick(65536))
+	r.DstSizeMin = uint16(pick(65536))
+	r.SrcSizeMax = uint16(pick(65536))
+	r.DstSizeMax = uint16(pick(65536))
+	r.SrcSizeStd = rnd.Float32()
+	r.DstSizeStd = rnd.Float32()
+	r.SrcIATMin = rnd.Uint32()
+	r.DstIATMin = rnd.Uint32()
+	r.SrcIATMax = rnd.Uint32()
+	r.DstIATMax = rnd.Uint32()
+	r.SrcIATMean = rnd.Uint32()
+	r.DstIATMean = rnd.Uint32()
+	r.SrcIATStd = rnd.Uint32()
+	r.DstIATStd = rnd.Uint32()
+	for range pick(3) {
+		r.FirstSizes = append(r.FirstSizes, int32(rnd.Uint32()))
+	}
+	for range pick(3) {
+		r.FirstGaps = append(r.FirstGaps, rnd.Uint32())
+	}
+	r.SrcMSS = uint16(pick(65536))
+	r.DstMSS = uint16(pick(65536))
+	r.SrcZeroWindows = rnd.Uint32()
+	r.DstZeroWindows = rnd.Uint32()
+	r.ICMPErrors = rnd.Uint32()
+	r.ICMPError = uint16(pick(65536))
+	r.Transactions = rnd.Uint32()
+	r.TransactionMin = rnd.Uint32()
+	r.TransactionMean = rnd.Uint32()
+	r.TransactionMax = rnd.Uint32()
+	r.PayloadEntropy = rnd.Float32()
+	r.PayloadPrintable = uint8(pick(256))
+	r.Service = text("servic-", 20)
+	r.Risks = flow.Risk(rnd.Uint64())
+	r.User = text("user-", 20)
+	r.Domain = text("domain-", 20)
+	r.AppHost = text("app_ho-", 20)
+	r.AppVersion = text("app_ve-", 20)
+	r.ClientSoftware = text("client-", 20)
+	r.ServerSoftware = text("server-", 20)
+	for range pick(3) {
+		r.AppRequests = append(r.AppRequests, text("app_re ", 1000))
+	}
+	for range pick(3) {
+		r.AppResponses = append(r.AppResponses, text("app_re ", 1000))
+	}
+	r.AppErrors = rnd.Uint32()
+	r.CertSubject = text("tls_ce-", 20)
+	r.CertIssuer = text("tls_ce-", 20)
+	r.CertSHA256 = text("tls_ce-", 20)
+	r.CertNotBefore = rnd.Uint64()
+	r.CertNotAfter = rnd.Uint64()
+	for range pick(3) {
+		r.CertNames = append(r.CertNames, text("tls_ce ", 1000))
+	}
+	r.TLSHandshake = rnd.Uint32()
+	for range pick(3) {
+		r.HTTPLatencies = append(r.HTTPLatencies, rnd.Uint32())
+	}
+	for range pick(3) {
+		r.DNSLatencies = append(r.DNSLatencies, rnd.Uint32())
+	}
 }
 
 func makeAddr(rnd *rand.Rand, n int) flow.Addr {
@@ -159,16 +244,75 @@ var columnText = []struct {
 	{"community_hash", "", func(r *flow.Record) string {
 		return whole(flow.CommunityHash(r.SrcIP, r.DstIP, r.SrcPort, r.DstPort, r.Protocol))
 	}},
+	{"outer_src_ip", "lower(hex(outer_src_ip))", func(r *flow.Record) string { return fmt.Sprintf("%x", r.OuterSrcIP[:]) }},
+	{"outer_dst_ip", "lower(hex(outer_dst_ip))", func(r *flow.Record) string { return fmt.Sprintf("%x", r.OuterDstIP[:]) }},
+	{"ethertype", "", func(r *flow.Record) string { return whole(r.EtherType) }},
+	{"sampling", "", func(r *flow.Record) string { return whole(r.Sampling) }},
+	{"aggregated_flows", "", func(r *flow.Record) string { return whole(r.AggregatedFlows) }},
+	{"src_dscp", "", func(r *flow.Record) string { return whole(r.SrcDSCP) }},
+	{"dst_dscp", "", func(r *flow.Record) string { return whole(r.DstDSCP) }},
+	{"src_ecn", "", func(r *flow.Record) string { return whole(r.SrcECN) }},
+	{"dst_ecn", "", func(r *flow.Record) string { return whole(r.DstECN) }},
+	{"src_size_bins", "arrayStringConcat(src_size_bins, '|')", func(r *flow.Record) string { return wholes(r.SrcSizeBins) }},
+	{"dst_size_bins", "arrayStringConcat(dst_size_bins, '|')", func(r *flow.Record) string { return wholes(r.DstSizeBins) }},
+	{"src_size_min", "", func(r *flow.Record) string { return whole(r.SrcSizeMin) }},
+	{"dst_size_min", "", func(r *flow.Record) string { return whole(r.DstSizeMin) }},
+	{"src_size_max", "", func(r *flow.Record) string { return whole(r.SrcSizeMax) }},
+	{"dst_size_max", "", func(r *flow.Record) string { return whole(r.DstSizeMax) }},
+	{"src_size_std", "toString(reinterpretAsUInt32(src_size_std))", func(r *flow.Record) string { return whole(math.Float32bits(r.SrcSizeStd)) }},
+	{"dst_size_std", "toString(reinterpretAsUInt32(dst_size_std))", func(r *flow.Record) string { return whole(math.Float32bits(r.DstSizeStd)) }},
+	{"src_iat_min_us", "", func(r *flow.Record) string { return whole(r.SrcIATMin) }},
+	{"dst_iat_min_us", "", func(r *flow.Record) string { return whole(r.DstIATMin) }},
+	{"src_iat_max_us", "", func(r *flow.Record) string { return whole(r.SrcIATMax) }},
+	{"dst_iat_max_us", "", func(r *flow.Record) string { return whole(r.DstIATMax) }},
+	{"src_iat_mean_us", "", func(r *flow.Record) string { return whole(r.SrcIATMean) }},
+	{"dst_iat_mean_us", "", func(r *flow.Record) string { return whole(r.DstIATMean) }},
+	{"src_iat_std_us", "", func(r *flow.Record) string { return whole(r.SrcIATStd) }},
+	{"dst_iat_std_us", "", func(r *flow.Record) string { return whole(r.DstIATStd) }},
+	{"first_sizes", "arrayStringConcat(first_sizes, '|')", func(r *flow.Record) string { return wholes(r.FirstSizes) }},
+	{"first_gaps_us", "arrayStringConcat(first_gaps_us, '|')", func(r *flow.Record) string { return wholes(r.FirstGaps) }},
+	{"src_mss", "", func(r *flow.Record) string { return whole(r.SrcMSS) }},
+	{"dst_mss", "", func(r *flow.Record) string { return whole(r.DstMSS) }},
+	{"src_zero_windows", "", func(r *flow.Record) string { return whole(r.SrcZeroWindows) }},
+	{"dst_zero_windows", "", func(r *flow.Record) string { return whole(r.DstZeroWindows) }},
+	{"icmp_errors", "", func(r *flow.Record) string { return whole(r.ICMPErrors) }},
+	{"icmp_error", "", func(r *flow.Record) string { return whole(r.ICMPError) }},
+	{"transactions", "", func(r *flow.Record) string { return whole(r.Transactions) }},
+	{"transaction_min_us", "", func(r *flow.Record) string { return whole(r.TransactionMin) }},
+	{"transaction_mean_us", "", func(r *flow.Record) string { return whole(r.TransactionMean) }},
+	{"transaction_max_us", "", func(r *flow.Record) string { return whole(r.TransactionMax) }},
+	{"payload_entropy", "toString(reinterpretAsUInt32(payload_entropy))", func(r *flow.Record) string { return whole(math.Float32bits(r.PayloadEntropy)) }},
+	{"payload_printable", "", func(r *flow.Record) string { return whole(r.PayloadPrintable) }},
+	{"service", "", func(r *flow.Record) string { return r.Service }},
+	{"risks", "", func(r *flow.Record) string { return whole(r.Risks) }},
+	{"user", "", func(r *flow.Record) string { return r.User }},
+	{"domain", "", func(r *flow.Record) string { return r.Domain }},
+	{"app_host", "", func(r *flow.Record) string { return r.AppHost }},
+	{"app_version", "", func(r *flow.Record) string { return r.AppVersion }},
+	{"client_software", "", func(r *flow.Record) string { return r.ClientSoftware }},
+	{"server_software", "", func(r *flow.Record) string { return r.ServerSoftware }},
+	{"app_requests", "arrayStringConcat(app_requests, '|')", func(r *flow.Record) string { return strings.Join(r.AppRequests, "|") }},
+	{"app_responses", "arrayStringConcat(app_responses, '|')", func(r *flow.Record) string { return strings.Join(r.AppResponses, "|") }},
+	{"app_errors", "", func(r *flow.Record) string { return whole(r.AppErrors) }},
+	{"tls_cert_subject", "", func(r *flow.Record) string { return r.CertSubject }},
+	{"tls_cert_issuer", "", func(r *flow.Record) string { return r.CertIssuer }},
+	{"tls_cert_sha256", "", func(r *flow.Record) string { return r.CertSHA256 }},
+	{"tls_cert_not_before", "", func(r *flow.Record) string { return whole(r.CertNotBefore) }},
+	{"tls_cert_not_after", "", func(r *flow.Record) string { return whole(r.CertNotAfter) }},
+	{"tls_cert_names", "arrayStringConcat(tls_cert_names, '|')", func(r *flow.Record) string { return strings.Join(r.CertNames, "|") }},
+	{"tls_handshake_us", "", func(r *flow.Record) string { return whole(r.TLSHandshake) }},
+	{"http_latencies_us", "arrayStringConcat(http_latencies_us, '|')", func(r *flow.Record) string { return wholes(r.HTTPLatencies) }},
+	{"dns_latencies_us", "arrayStringConcat(dns_latencies_us, '|')", func(r *flow.Record) string { return wholes(r.DNSLatencies) }},
 }
 
-func whole[T ~uint8 | ~uint16 | ~uint32 | ~uint64 | ~int64](n T) string {
+func whole[T ~uint8 | ~uint16 | ~uint32 | ~uint64 | ~int32 | ~int64](n T) string {
 	if n > 0 {
 		return strconv.FormatUint(uint64(n), 10)
 	}
 	return strconv.FormatInt(int64(n), 10)
 }
 
-func wholes(list []uint16) string {
+func wholes[T ~uint16 | ~uint32 | ~int32](list []T) string {
 	words := make([]string, len(list))
 	for i, n := range list {
 		words[i] = whole(n)

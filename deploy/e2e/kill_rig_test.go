@@ -121,6 +121,9 @@ func newRig(t *testing.T, p plan) *rig {
 	t.Cleanup(func() { r.toKafka.Close() })
 	r.s = settings{Broker: r.kafka.Addr(), KafkaProxy: r.toKafka.Addr(), ClickHouse: r.toRows.Addr(), Database: "killed",
 		Topic: killTopic, Group: "killed", Journal: filepath.Join(r.dir, "journal"), Seed: seed, Flows: p.flows, RequestTimeout: 3 * time.Second}
+	if p.naive { // it must not give up while the server works: what is cancelled is not doubled
+		r.s.RequestTimeout = 10 * time.Second
+	}
 	direct := r.s.collector()
 	direct.ClickHouse.Addr = []string{r.house.Addr()}
 	must(collector.Migrate(ctx, direct))
