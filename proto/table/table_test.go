@@ -112,7 +112,7 @@ func TestCommunityIDAlias(t *testing.T) {
 	}
 	for _, tt := range tests {
 		src, dst := flow.AddrFrom(netip.MustParseAddr(tt.src)), flow.AddrFrom(netip.MustParseAddr(tt.dst))
-		if err := conn.Exec(ctx, "INSERT INTO flows (src_ip, dst_ip, src_port, dst_port, protocol) VALUES (@src, @dst, @sp, @dp, @p)",
+		if err := conn.Exec(ctx, "INSERT INTO flows (received, src_ip, dst_ip, src_port, dst_port, protocol) VALUES (now(), @src, @dst, @sp, @dp, @p)",
 			clickhouse.Named("src", src.String()), clickhouse.Named("dst", dst.String()), clickhouse.Named("sp", tt.srcPort), clickhouse.Named("dp", tt.dstPort), clickhouse.Named("p", tt.protocol)); err != nil {
 			t.Fatal(err)
 		}

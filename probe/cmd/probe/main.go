@@ -3,8 +3,10 @@
 package main
 
 import (
+	"context"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 
 	"github.com/spf13/cobra"
 
@@ -19,9 +21,18 @@ func main() {
 		Default:      defaultConfig,
 		File:         keepReadable,
 		Check:        probe.Config.Check,
-		RunReloading: probe.RunReloading,
+		RunReloading: run,
 		Commands:     []*cobra.Command{flowsCommand(), packetsCommand(), fetchCommand(), tokenCommand(), revealCommand()},
 	}.Command()))
+}
+
+// run is the service. Memory is collected in time to stay near what the
+// configuration allows; GOMEMLIMIT in the environment has precedence.
+func run(ctx context.Context, cfg probe.Config, reloads <-chan probe.Config) error {
+	if os.Getenv("GOMEMLIMIT") == "" {
+		debug.SetMemoryLimit(cfg.Memory())
+	}
+	return probe.RunReloading(ctx, cfg, reloads)
 }
 
 // defaultConfig is that of a process of its own, which may give its privileges up.
