@@ -105,20 +105,20 @@ func DefaultConfig() Config {
 	}
 }
 
-// Memory is what a probe may take in all, in octets: open flows and reassembly
-// of each worker, with batches, caches and the program beside them. Rings are
-// the kernel's and not in it.
+// Memory is what a probe should stay near in all, in octets: open flows and
+// reassembly of each worker (meter.max_bytes holds both), with batches, caches
+// and the program beside them. Rings are the kernel's and not in it.
 func (cfg Config) Memory() int64 {
 	workers := int64(max(cfg.Capture.Workers, 1))
 	if n := len(cfg.Capture.Interfaces); n > 0 {
 		workers *= int64(n)
 	}
-	return workers*(int64(cfg.Meter.MaxBytes)+int64(dpi.DefaultConfig().BufferBytes)+workerMemory) + programMemory
+	return workers*(int64(cfg.Meter.MaxBytes)+workerMemory) + programMemory
 }
 
 const (
-	workerMemory  = 48 << 20 // batches being filled and sealed, decoder, caches
-	programMemory = 96 << 20
+	workerMemory  = 16 << 20 // batches being filled and sealed, decoder, caches
+	programMemory = 32 << 20
 )
 
 // Check says what is wrong with cfg without opening anything.

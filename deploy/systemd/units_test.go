@@ -42,7 +42,7 @@ func TestUnits(t *testing.T) {
 			s := unit(t, "tapwatch-"+program+".service")
 			capabilities := ""
 			if program == "probe" {
-				capabilities = "CAP_NET_RAW"
+				capabilities = "CAP_NET_RAW CAP_NET_ADMIN CAP_BPF CAP_PERFMON"
 			}
 			for key, want := range map[string]string{
 				"Service.ExecStart":                "/usr/local/bin/" + program + " --config /etc/tapwatch/" + program + ".yaml",
