@@ -27,11 +27,17 @@ func looksCoAP(b []byte, h *hint) bool {
 	return ok && h.onPort
 }
 
+// maxCoAPOptions is how many options of a message are looked at.
+const maxCoAPOptions = 64
+
 // coapPath appends the path of a request to dst, unless that is nil; false: the
 // options do not parse.
 func coapPath(b, dst []byte) ([]byte, bool) {
 	r := reader{b: b[4+int(b[0]&15):]}
-	for option := 0; len(r.b) > 0; {
+	for option, n := 0, 0; len(r.b) > 0; n++ {
+		if n == maxCoAPOptions {
+			return dst, true
+		}
 		head := r.u8()
 		if head == 0xff {
 			return dst, len(r.b) > 0

@@ -21,6 +21,9 @@ const dhcpOptions = 240 // fixed part and cookie
 var dhcpTypes = [...]string{"BOOTP", "DISCOVER", "OFFER", "REQUEST", "DECLINE", "ACK", "NAK", "RELEASE", "INFORM", "FORCERENEW",
 	"LEASEQUERY", "LEASEUNASSIGNED", "LEASEUNKNOWN", "LEASEACTIVE"}
 
+// maxDHCPOptions is how many options of a message are looked at, pads included.
+const maxDHCPOptions = 512
+
 func looksDHCP(b []byte) bool {
 	return len(b) >= dhcpOptions && (b[0] == 1 || b[0] == 2) && b[1] != 0 && b[2] <= 16 && binary.BigEndian.Uint32(b[236:]) == 0x63825363
 }
@@ -33,7 +36,7 @@ func (in *Inspector) dhcpMessage(st *State, _ side, b []byte, rec *flow.Record, 
 	var asked, fqdn []byte
 	kind := 0
 	r := reader{b: b[dhcpOptions:]}
-	for len(r.b) > 0 && !r.bad {
+	for n := 0; n < maxDHCPOptions && len(r.b) > 0 && !r.bad; n++ {
 		code := r.u8()
 		if code == 255 {
 			break

@@ -49,7 +49,10 @@ func radiusCode(c byte) string {
 	return ""
 }
 
-const radiusHeader = 20
+const (
+	radiusHeader = 20
+	maxRADIUS    = 4096 // octets (RFC 2865, section 3)
+)
 
 // looksRADIUS wants the length to be right and attributes that fill it;
 // elsewhere than on its ports, two of them at least.
@@ -58,7 +61,7 @@ func looksRADIUS(b []byte, onPort bool) bool {
 		return false
 	}
 	size := int(binary.BigEndian.Uint16(b[2:]))
-	if size < radiusHeader || size > len(b) || size < len(b) && !onPort {
+	if size < radiusHeader || size > maxRADIUS || size > len(b) || size < len(b) && !onPort {
 		return false
 	}
 	n := 0

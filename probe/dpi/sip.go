@@ -125,10 +125,14 @@ func (in *Inspector) textMessages(st *State, d side, b []byte, rec *flow.Record,
 // fieldNumber returns a number in a field, of which a short form may be given.
 func fieldNumber(head []byte, name, short string) int64 { return number(field(head, name, short)) }
 
+// maxHead is how much of a message's head is searched for fields: several
+// times what user agents send, and little enough for a hostile one.
+const maxHead = 8 << 10
+
 // field returns the value of the first field of a name, in capital letters;
 // nil: there is none.
 func field(head []byte, name, short string) []byte {
-	_, rest := cutLine(head)
+	_, rest := cutLine(head[:min(len(head), maxHead)])
 	for len(rest) > 0 {
 		var line []byte
 		line, rest = cutLine(rest)
