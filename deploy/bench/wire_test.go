@@ -22,6 +22,8 @@ func TestAppendFlow(t *testing.T) {
 			f.SetBool(true)
 		case reflect.Int64:
 			f.SetInt(int64(i))
+		case reflect.Float32:
+			f.SetFloat(1)
 		case reflect.Slice:
 			f.Set(reflect.MakeSlice(f.Type(), 2, 2))
 		case reflect.Array:
