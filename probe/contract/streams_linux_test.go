@@ -108,11 +108,12 @@ func (h hostile) capturePath(t *testing.T, dir string, n int) string {
 
 // TestStreamTime is R18's time: through the whole chain, 9 999 of 10 000 packets
 // of each attack take at most 1 ms of a processor, and twice the packets at most
-// 2.2 times as long.
+// 2.2 times as long. The short form, on machines that do other things besides,
+// looks for what is wrong by an order: 4 ms, and three times (quadratic is four).
 func TestStreamTime(t *testing.T) {
-	n := 1000
+	n, promised, slope := 1000, 4*time.Millisecond, 3.0
 	if full() {
-		n = 200_000
+		n, promised, slope = 200_000, time.Millisecond, 2.2
 	}
 	dir := t.TempDir()
 	for _, h := range streams() {
@@ -125,7 +126,7 @@ func TestStreamTime(t *testing.T) {
 			os.Remove(probe)
 			once, twice := h.capturePath(t, dir, n), ""
 			defer os.Remove(once)
-			worst, allowed := time.Hour, time.Millisecond
+			worst, allowed := time.Hour, promised
 			for range 3 { // another guest of the machine may have been at work
 				c := chain(t, once, true)
 				if c.packets == 0 || c.packets != c.inRecords+c.lost {
@@ -145,11 +146,11 @@ func TestStreamTime(t *testing.T) {
 			for range 8 {
 				short, long = min(short, chain(t, once, false).total), min(long, chain(t, twice, false).total)
 				// What a table costs however little it holds, and what a clock tick adds, is no slope.
-				if long <= short*22/10+time.Millisecond {
+				if float64(long) <= slope*float64(short+time.Millisecond) {
 					break
 				}
 			}
-			if long > short*22/10+time.Millisecond {
+			if float64(long) > slope*float64(short+time.Millisecond) {
 				t.Errorf("%d packets take %v, %d take %v", n, short, 2*n, long)
 			}
 			t.Logf("%v at most; %v for %d packets, %v for twice as many", worst, short, n, long)
