@@ -17,7 +17,7 @@ import (
 
 // A spread deals the frames of files out to several workers: one reader walks
 // the files, and frames go to workers in parcels, by the hash of the two
-// innermost addresses (capture.FlowHash), so that both directions of a flow and
+// innermost addresses (capture.PairHash), so that both directions of a flow and
 // the connections of two hosts meet in one worker. There is a fixed number of
 // parcels: when no worker has given one back, the reader waits.
 //

@@ -36,9 +36,9 @@ func joinFanout(fd, how, group int) (int, error) {
 // not looked into by the kernel.
 var errNoFanoutProgram = errors.New("no program for this link type")
 
-// loadFanout loads the program that spreads frames of LINKTYPE link as
-// FlowHash does. It needs Linux 5.3, from which on programs may loop, CAP_BPF,
-// and CAP_PERFMON, without which the verifier also follows what a processor
+// loadFanout loads the program that spreads frames of LINKTYPE link by the
+// PairHash of their innermost addresses. It needs Linux 5.3, from which on
+// programs may loop, CAP_BPF, and CAP_PERFMON, without which the verifier also follows what a processor
 // would only speculate, past the bound of the loop (before Linux 5.8:
 // CAP_SYS_ADMIN for both).
 func loadFanout(link uint16) (*ebpf.Program, error) {

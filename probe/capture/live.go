@@ -28,7 +28,7 @@ type LiveOptions struct {
 	// Clock says whose time frames get.
 	Clock Clock
 	// KernelHash spreads frames over workers by the kernel's own hash of the
-	// outer addresses, also where the program of FlowHash could be loaded.
+	// outer addresses, also where the program for the innermost ones could be loaded.
 	KernelHash bool
 	// Log gets warnings about the interface's settings, and what was chosen;
 	// nil: none are given.
@@ -79,7 +79,7 @@ func ParseClock(s string) (Clock, error) {
 const (
 	// FanoutNone: there is one worker.
 	FanoutNone = "none"
-	// FanoutFlow: by FlowHash; what belongs together meets, through tunnels
+	// FanoutFlow: by PairHash of the innermost addresses; what belongs together meets, through tunnels
 	// and fragmentation.
 	FanoutFlow = "flow"
 	// FanoutKernel: by the kernel's symmetric hash of the outer addresses and

@@ -24,7 +24,7 @@ const ringFrame = 2048
 
 // OpenLive opens one ring per worker on an interface and returns one Source
 // for each, all of which must be read. With several workers a program in the
-// kernel spreads the frames by FlowHash; where it cannot be loaded (it needs
+// kernel spreads the frames by PairHash of their innermost addresses; where it cannot be loaded (it needs
 // Linux 5.3, CAP_BPF and CAP_PERFMON), the kernel's own hash of the outer
 // addresses does (see Info). Frames that leave the host
 // are captured too, except on the loopback interface, where each would come
