@@ -51,9 +51,7 @@ func (in *Inspector) amqpStream(st *State, d side, b []byte, rec *flow.Record, _
 	size := 8 + int(binary.BigEndian.Uint32(b[3:]))
 	if b[0] == 0 || b[0] > 8 || size > 1<<24 {
 		in.malformed(rec)
-		st.half[d].dead = true
-		in.checkDone(st)
-		return len(b)
+		return in.endSide(st, d, b)
 	}
 	if len(b) < min(size, 600) {
 		return 0
@@ -64,8 +62,7 @@ func (in *Inspector) amqpStream(st *State, d side, b []byte, rec *flow.Record, _
 	if b[0] == 1 && size >= 12 {
 		in.amqpMethod(st, d, b[7:min(size-1, len(b))], rec)
 	}
-	st.half[d].skip = uint64(size)
-	return skipped(&st.half[d], len(b))
+	return st.stepOver(d, size, b)
 }
 
 func (in *Inspector) amqpMethod(st *State, d side, m []byte, rec *flow.Record) {
@@ -130,9 +127,7 @@ func (in *Inspector) amqp1Frame(st *State, d side, b []byte, rec *flow.Record) i
 	size := int(binary.BigEndian.Uint32(b))
 	if size < 8 || size > 1<<24 {
 		in.malformed(rec)
-		st.half[d].dead = true
-		in.checkDone(st)
-		return len(b)
+		return in.endSide(st, d, b)
 	}
 	if len(b) < min(size, 512) {
 		return 0
@@ -143,6 +138,5 @@ func (in *Inspector) amqp1Frame(st *State, d side, b []byte, rec *flow.Record) i
 			in.saslPlain(m[i+7:], rec)
 		}
 	}
-	st.half[d].skip = uint64(size)
-	return skipped(&st.half[d], len(b))
+	return st.stepOver(d, size, b)
 }

@@ -35,9 +35,7 @@ func (in *Inspector) bitcoinStream(st *State, d side, b []byte, rec *flow.Record
 	}
 	size := bitcoinHeader + uint64(binary.LittleEndian.Uint32(b[16:]))
 	if looksBitcoin(b) != yes || size > 1<<26 {
-		in.malformed(rec)
-		st.half[d].lost = true
-		return len(b)
+		return in.astray(st, d, b, rec)
 	}
 	command := bytes.TrimRight(b[4:16], "\x00")
 	whole := int(min(size, 512))

@@ -82,10 +82,8 @@ func (in *Inspector) bittorrentStream(st *State, d side, b []byte, rec *flow.Rec
 	if string(b[:len(peerGreeting)]) == peerGreeting {
 		in.peerHandshake(st, d, b[:handshake], rec)
 	}
-	st.half[d].dead = true
 	st.packets = 0
-	in.checkDone(st)
-	return len(b)
+	return in.endSide(st, d, b)
 }
 
 // peerHandshake notes the torrent, and the client by its peer id (BEP 20).

@@ -108,7 +108,6 @@ func looksCQL(b []byte, h *hint) verdict {
 }
 
 func (in *Inspector) cqlStream(st *State, d side, b []byte, rec *flow.Record, _ int64) int {
-	s := &st.half[d]
 	op, head, size := cqlHead(b)
 	if head == 0 {
 		return 0
@@ -117,9 +116,7 @@ func (in *Inspector) cqlStream(st *State, d side, b []byte, rec *flow.Record, _ 
 		if prefixOf(b, cassandraNode) != yes {
 			in.stats.Malformed++
 		}
-		s.dead = true
-		in.checkDone(st)
-		return len(b)
+		return in.endSide(st, d, b)
 	}
 	if in.crowded(st, 1, rec) {
 		return 0
@@ -136,8 +133,7 @@ func (in *Inspector) cqlStream(st *State, d side, b []byte, rec *flow.Record, _ 
 		m = nil
 	}
 	in.cqlMessage(st, op, b[0], m, rec)
-	s.skip = uint64(head) + uint64(size)
-	return skipped(s, len(b))
+	return st.stepOver(d, head+int(size), b)
 }
 
 func (in *Inspector) cqlMessage(st *State, op, version byte, m []byte, rec *flow.Record) {

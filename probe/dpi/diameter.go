@@ -77,7 +77,6 @@ func looksDiameter(b []byte) verdict {
 }
 
 func (in *Inspector) diameterStream(st *State, d side, b []byte, rec *flow.Record, _ int64) int {
-	s := &st.half[d]
 	if len(b) < diameterHeader {
 		return 0
 	}
@@ -87,16 +86,13 @@ func (in *Inspector) diameterStream(st *State, d side, b []byte, rec *flow.Recor
 	size := int(b[1])<<16 | int(b[2])<<8 | int(b[3])
 	if b[0] != 1 || size < diameterHeader || size&3 != 0 {
 		in.stats.Malformed++
-		s.dead = true
-		in.checkDone(st)
-		return len(b)
+		return in.endSide(st, d, b)
 	}
 	if len(b) < min(size, streamLimit/4) {
 		return 0
 	}
 	in.diameterMessage(st, d, b[:min(size, len(b))], rec)
-	s.skip = uint64(size)
-	return skipped(s, len(b))
+	return st.stepOver(d, size, b)
 }
 
 // diameterMessage lists the command, and the result of an answer.

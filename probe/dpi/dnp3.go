@@ -52,9 +52,7 @@ func (in *Inspector) dnp3Stream(st *State, d side, b []byte, rec *flow.Record, _
 		return 0
 	}
 	if looksDNP3(b) != yes {
-		in.malformed(rec)
-		st.half[d].lost = true
-		return len(b)
+		return in.astray(st, d, b, rec)
 	}
 	data := int(b[2]) - 5
 	size := 10 + data + 2*((data+15)/16) // each 16 octets have a CRC
@@ -76,6 +74,5 @@ func (in *Inspector) dnp3Stream(st *State, d side, b []byte, rec *flow.Record, _
 			in.addRequest(st, in.verb(name, nil), rec)
 		}
 	}
-	st.half[d].skip = uint64(size)
-	return skipped(&st.half[d], len(b))
+	return st.stepOver(d, size, b)
 }

@@ -175,8 +175,7 @@ func (in *Inspector) dnsStream(st *State, d side, b []byte, rec *flow.Record, no
 			return len(b)
 		}
 	}
-	s.skip = uint64(2 + size)
-	return skipped(s, len(b))
+	return st.stepOver(d, 2+size, b)
 }
 
 // dnsMessage lists the names of a query, or notes rcode, delay and answers of a

@@ -43,16 +43,13 @@ func (in *Inspector) enipStream(st *State, d side, b []byte, rec *flow.Record, n
 	size := enipHeader + int(binary.LittleEndian.Uint16(b[2:]))
 	if enipCommands[binary.LittleEndian.Uint16(b)] == "" {
 		in.malformed(rec)
-		st.half[d].dead = true
-		in.checkDone(st)
-		return len(b)
+		return in.endSide(st, d, b)
 	}
 	if in.crowded(st, 1, rec) {
 		return 0
 	}
 	in.enipMessage(st, d, b, rec, now)
-	st.half[d].skip = uint64(size)
-	return skipped(&st.half[d], len(b))
+	return st.stepOver(d, size, b)
 }
 
 func (in *Inspector) enipMessage(st *State, d side, b []byte, rec *flow.Record, _ int64) {

@@ -100,13 +100,10 @@ func (in *Inspector) http2Stream(st *State, d side, b []byte, rec *flow.Record, 
 	kind, flags, stream := b[3], b[4], binary.BigEndian.Uint32(b[5:])&^(1<<31)
 	if kind > 0x20 || size > 1<<20 {
 		in.malformed(rec)
-		st.half[d].dead = true
-		in.checkDone(st)
-		return len(b)
+		return in.endSide(st, d, b)
 	}
 	if kind != http2Headers && kind != http2Continuation && kind != http2PushPromise || h.broken {
-		st.half[d].skip = uint64(9 + size)
-		return skipped(&st.half[d], len(b))
+		return st.stepOver(d, 9+size, b)
 	}
 	if 9+size > maxBlock {
 		h.broken = true

@@ -48,9 +48,7 @@ func (in *Inspector) iec104Stream(st *State, d side, b []byte, rec *flow.Record,
 	}
 	size := 2 + int(b[1])
 	if b[0] != 0x68 || size < 6 {
-		in.malformed(rec)
-		st.half[d].lost = true
-		return len(b)
+		return in.astray(st, d, b, rec)
 	}
 	if len(b) < size {
 		return 0

@@ -92,17 +92,7 @@ func (in *Inspector) imapLine(st *State, d side, line []byte, rec *flow.Record) 
 	case '+', ' ', '(', ')':
 		return
 	}
-	switch st.phase[d] {
-	case smtpPlain:
-		st.phase[d] = smtpCommands
-		in.saslPlain(in.base64Text(line), rec)
-		return
-	case smtpLogin:
-		st.phase[d] = smtpPassword
-		in.setOnce(&rec.User, in.base64Text(line), rec)
-		return
-	case smtpPassword:
-		st.phase[d] = smtpCommands
+	if in.saslLine(st, d, line, rec) {
 		return
 	}
 	tag, rest := word(line)

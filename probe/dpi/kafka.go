@@ -63,9 +63,7 @@ func (in *Inspector) kafkaStream(st *State, d side, b []byte, rec *flow.Record, 
 	size := 4 + int(binary.BigEndian.Uint32(b))
 	if size < 8 || size > maxKafka {
 		in.malformed(rec)
-		st.half[d].dead = true
-		in.checkDone(st)
-		return len(b)
+		return in.endSide(st, d, b)
 	}
 	if d == sideSrc {
 		if len(b) < min(size, 320) {
@@ -76,8 +74,7 @@ func (in *Inspector) kafkaStream(st *State, d side, b []byte, rec *flow.Record, 
 		}
 		in.kafkaRequest(st, d, b[4:min(size, len(b))], rec)
 	}
-	st.half[d].skip = uint64(size)
-	return skipped(&st.half[d], len(b))
+	return st.stepOver(d, size, b)
 }
 
 func (in *Inspector) kafkaRequest(st *State, d side, m []byte, rec *flow.Record) {

@@ -144,11 +144,9 @@ func (in *Inspector) kerberosStream(st *State, d side, b []byte, rec *flow.Recor
 	if len(b) < 4 {
 		return 0
 	}
-	s, size := &st.half[d], int(binary.BigEndian.Uint32(b)&0x7fffffff)
+	size := int(binary.BigEndian.Uint32(b) & 0x7fffffff)
 	if size == 0 || size > 1<<20 {
-		s.dead = true
-		in.checkDone(st)
-		return len(b)
+		return in.endSide(st, d, b)
 	}
 	if in.crowded(st, 1, rec) {
 		return 0
@@ -161,8 +159,7 @@ func (in *Inspector) kerberosStream(st *State, d side, b []byte, rec *flow.Recor
 		return 0
 	}
 	in.kerberosMessage(st, d, b[4:min(4+size, len(b))], rec, now)
-	s.skip = uint64(4 + size)
-	return skipped(s, len(b))
+	return st.stepOver(d, 4+size, b)
 }
 
 // kerberosMessage lists a message: the types of a KDC as "TYPE service", or

@@ -137,9 +137,7 @@ func (in *Inspector) ldapStream(st *State, d side, b []byte, rec *flow.Record, _
 			s.skip = uint64(binary.BigEndian.Uint32(b)) + 4
 			return skipped(s, len(b))
 		}
-		s.dead = true
-		in.checkDone(st)
-		return len(b)
+		return in.endSide(st, d, b)
 	}
 	if in.crowded(st, 1, rec) {
 		return 0
@@ -158,8 +156,7 @@ func (in *Inspector) ldapStream(st *State, d side, b []byte, rec *flow.Record, _
 		in.become(st, "tls")
 		return head + size
 	}
-	s.skip = uint64(head + size)
-	return skipped(s, len(b))
+	return st.stepOver(d, head+size, b)
 }
 
 func (in *Inspector) cldapMessage(st *State, d side, b []byte, rec *flow.Record, _ int64) {

@@ -100,7 +100,7 @@ func (in *Inspector) memcachedStream(st *State, d side, b []byte, rec *flow.Reco
 	}
 	s := &st.half[d]
 	if b[0] == memcachedRequest || b[0] == memcachedResponse {
-		return in.memcachedBinary(st, s, b, rec)
+		return in.memcachedBinary(st, d, b, rec)
 	}
 	line, n := st.line(d, b)
 	if n == 0 || line == nil {
@@ -189,16 +189,14 @@ func memcachedOpcode(op byte) string {
 	return "COMMAND"
 }
 
-func (in *Inspector) memcachedBinary(st *State, s *stream, b []byte, rec *flow.Record) int {
+func (in *Inspector) memcachedBinary(st *State, d side, b []byte, rec *flow.Record) int {
 	if len(b) < memcachedHeader {
 		return 0
 	}
 	key, extras, total := int(binary.BigEndian.Uint16(b[2:])), int(b[4]), int(binary.BigEndian.Uint32(b[8:]))
 	if key+extras > total || key > 1024 {
 		in.stats.Malformed++
-		s.dead = true
-		in.checkDone(st)
-		return len(b)
+		return in.endSide(st, d, b)
 	}
 	if b[0] == memcachedRequest {
 		if len(b) < memcachedHeader+extras+key {
@@ -213,6 +211,5 @@ func (in *Inspector) memcachedBinary(st *State, s *stream, b []byte, rec *flow.R
 		}
 		in.addResponse(st, appendInt(append(in.scratch[:0], "status "...), status), rec)
 	}
-	s.skip = uint64(memcachedHeader + total)
-	return skipped(s, len(b))
+	return st.stepOver(d, memcachedHeader+total, b)
 }

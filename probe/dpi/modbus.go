@@ -50,9 +50,7 @@ func (in *Inspector) modbusStream(st *State, d side, b []byte, rec *flow.Record,
 	}
 	size := 6 + int(binary.BigEndian.Uint16(b[4:]))
 	if b[2]|b[3] != 0 || size < modbusHeader+1 || size > 6+260 {
-		in.malformed(rec)
-		st.half[d].lost = true
-		return len(b)
+		return in.astray(st, d, b, rec)
 	}
 	if len(b) < min(size, 12) {
 		return 0
@@ -82,6 +80,5 @@ func (in *Inspector) modbusStream(st *State, d side, b []byte, rec *flow.Record,
 	default:
 		in.addResponse(st, in.verb(name, nil), rec)
 	}
-	st.half[d].skip = uint64(size)
-	return skipped(&st.half[d], len(b))
+	return st.stepOver(d, size, b)
 }

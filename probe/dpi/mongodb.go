@@ -83,8 +83,7 @@ func (in *Inspector) mongoStream(st *State, d side, b []byte, rec *flow.Record, 
 		return 0
 	}
 	in.mongoMessage(st, op, binary.LittleEndian.Uint32(b[8:]) != 0, b[mongoHeader:want], rec)
-	s.skip = uint64(size)
-	return skipped(s, len(b))
+	return st.stepOver(d, int(size), b)
 }
 
 func (in *Inspector) mongoMessage(st *State, op uint32, answer bool, m []byte, rec *flow.Record) {

@@ -75,9 +75,7 @@ func (in *Inspector) mqttStream(st *State, d side, b []byte, rec *flow.Record, _
 	size, n := mqttLength(b[1:])
 	if n < 0 || b[0]>>4 == 0 {
 		in.malformed(rec)
-		st.half[d].dead = true
-		in.checkDone(st)
-		return len(b)
+		return in.endSide(st, d, b)
 	}
 	if n == 0 {
 		return 0
@@ -94,8 +92,7 @@ func (in *Inspector) mqttStream(st *State, d side, b []byte, rec *flow.Record, _
 		return 0
 	}
 	in.mqttPacket(st, d, kind, b[head:head+want], rec)
-	st.half[d].skip = uint64(head + size)
-	return skipped(&st.half[d], len(b))
+	return st.stepOver(d, head+size, b)
 }
 
 func (in *Inspector) mqttPacket(st *State, d side, kind byte, m []byte, rec *flow.Record) {

@@ -92,12 +92,10 @@ func (in *Inspector) tdsStream(st *State, d side, b []byte, rec *flow.Record, _ 
 	if in.crowded(st, 1, rec) {
 		return 0
 	}
-	s, size := &st.half[d], int(binary.BigEndian.Uint16(b[2:]))
+	size := int(binary.BigEndian.Uint16(b[2:]))
 	if size < tdsHeader || b[0] == 0 || b[0] > 0x17 || b[0] == 0x17 { // TLS that goes on bare
 		st.finished = b[0] == 0x17
-		s.dead = true
-		in.checkDone(st)
-		return len(b)
+		return in.endSide(st, d, b)
 	}
 	part := uint8(tdsPart) << d
 	goes := st.flags&part != 0
@@ -111,8 +109,7 @@ func (in *Inspector) tdsStream(st *State, d side, b []byte, rec *flow.Record, _ 
 		}
 		in.tdsPacket(st, d, b[0], b[tdsHeader:min(size, len(b))], rec)
 	}
-	s.skip = uint64(size)
-	return skipped(s, len(b))
+	return st.stepOver(d, size, b)
 }
 
 func (in *Inspector) tdsPacket(st *State, d side, kind byte, m []byte, rec *flow.Record) {

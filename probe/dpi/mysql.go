@@ -91,10 +91,9 @@ func (in *Inspector) mysqlStream(st *State, d side, b []byte, rec *flow.Record, 
 	if in.crowded(st, 1, rec) {
 		return 0
 	}
-	s, size := &st.half[d], mysqlSize(b)
+	size := mysqlSize(b)
 	if d == sideDst && st.phase[d] == mysqlRest || size == 0 {
-		s.skip = uint64(mysqlHeader + size)
-		return skipped(s, len(b))
+		return st.stepOver(d, mysqlHeader+size, b)
 	}
 	if len(b) < mysqlHeader+min(size, mysqlLongest) {
 		return 0
@@ -106,8 +105,7 @@ func (in *Inspector) mysqlStream(st *State, d side, b []byte, rec *flow.Record, 
 		in.become(st, "tls")
 		return mysqlHeader + size
 	}
-	s.skip = uint64(mysqlHeader + size)
-	return skipped(s, len(b))
+	return st.stepOver(d, mysqlHeader+size, b)
 }
 
 func (in *Inspector) mysqlServer(st *State, m []byte, rec *flow.Record) {

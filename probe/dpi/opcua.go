@@ -35,9 +35,7 @@ func (in *Inspector) opcuaStream(st *State, d side, b []byte, rec *flow.Record, 
 	size := int(binary.LittleEndian.Uint32(b[4:]))
 	if looksOPCUA(b) != yes {
 		in.malformed(rec)
-		st.half[d].dead = true
-		in.checkDone(st)
-		return len(b)
+		return in.endSide(st, d, b)
 	}
 	if len(b) < min(size, 300) {
 		return 0
@@ -65,8 +63,7 @@ func (in *Inspector) opcuaStream(st *State, d side, b []byte, rec *flow.Record, 
 			in.addResponse(st, appendInt(in.verb("ERROR ", nil), binary.LittleEndian.Uint32(m)), rec)
 		}
 	}
-	st.half[d].skip = uint64(size)
-	return skipped(&st.half[d], len(b))
+	return st.stepOver(d, size, b)
 }
 
 func (in *Inspector) opcuaSay(st *State, d side, verb string, object []byte, rec *flow.Record) {

@@ -101,8 +101,7 @@ func (in *Inspector) openvpnStream(st *State, d side, b []byte, rec *flow.Record
 	if st.finished {
 		return len(b)
 	}
-	st.half[d].skip = uint64(size)
-	return skipped(&st.half[d], len(b))
+	return st.stepOver(d, size, b)
 }
 
 func (in *Inspector) openvpnMessage(st *State, d side, b []byte, rec *flow.Record, _ int64) {

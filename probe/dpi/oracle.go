@@ -60,15 +60,12 @@ func (in *Inspector) tnsStream(st *State, d side, b []byte, rec *flow.Record, _ 
 	if in.crowded(st, 1, rec) {
 		return 0
 	}
-	s, size := &st.half[d], int(binary.BigEndian.Uint16(b))
+	size := int(binary.BigEndian.Uint16(b))
 	if size < tnsHeader || b[4] > 20 || b[4] == tnsData && st.word[0] != 0 { // what runs over it is not published
-		s.dead = true
-		in.checkDone(st)
-		return len(b)
+		return in.endSide(st, d, b)
 	}
 	if size > streamLimit/4 {
-		s.skip = uint64(size)
-		return skipped(s, len(b))
+		return st.stepOver(d, size, b)
 	}
 	if len(b) < size {
 		return 0

@@ -60,17 +60,7 @@ func (in *Inspector) pop3Stream(st *State, d side, b []byte, rec *flow.Record, _
 	if bytes.HasPrefix(line, []byte("+OK")) || bytes.HasPrefix(line, []byte("-ERR")) || bytes.HasPrefix(line, []byte("+ ")) || string(line) == "+" {
 		return in.pop3Reply(st, d, line, n, rec)
 	}
-	switch st.phase[d] {
-	case smtpLogin:
-		st.phase[d] = smtpPassword
-		in.setOnce(&rec.User, in.base64Text(line), rec)
-		return n
-	case smtpPassword:
-		st.phase[d] = smtpCommands
-		return n
-	case smtpPlain:
-		st.phase[d] = smtpCommands
-		in.saslPlain(in.base64Text(line), rec)
+	if in.saslLine(st, d, line, rec) {
 		return n
 	}
 	verb, arg := word(line)

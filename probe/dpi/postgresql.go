@@ -84,7 +84,6 @@ func (in *Inspector) postgresqlStream(st *State, d side, b []byte, rec *flow.Rec
 	if in.crowded(st, 1, rec) {
 		return 0
 	}
-	s := &st.half[d]
 	if d == sideDst && st.flags&pgAskedTLS != 0 {
 		st.flags &^= pgAskedTLS
 		if b[0] == 'S' {
@@ -105,9 +104,7 @@ func (in *Inspector) postgresqlStream(st *State, d side, b []byte, rec *flow.Rec
 	size := int(binary.BigEndian.Uint32(b[1:]))
 	if size < 4 || size > 1<<30 || b[0] < '1' || b[0] > 'z' {
 		in.stats.Malformed++
-		s.dead = true
-		in.checkDone(st)
-		return len(b)
+		return in.endSide(st, d, b)
 	}
 	want := min(size, pgLongest)
 	switch b[0] {
@@ -125,8 +122,7 @@ func (in *Inspector) postgresqlStream(st *State, d side, b []byte, rec *flow.Rec
 	} else {
 		in.pgServer(st, b[0], m, rec)
 	}
-	s.skip = uint64(1 + size)
-	return skipped(s, len(b))
+	return st.stepOver(d, 1+size, b)
 }
 
 func (in *Inspector) pgStartup(st *State, b []byte, rec *flow.Record) int {

@@ -103,9 +103,7 @@ func (in *Inspector) rdpStream(st *State, d side, b []byte, rec *flow.Record, _ 
 	}
 	size := int(binary.BigEndian.Uint16(b[2:]))
 	if b[0] != 3 || size < 11 || size > rdpMaxConnect {
-		s.dead = true
-		in.checkDone(st)
-		return len(b)
+		return in.endSide(st, d, b)
 	}
 	if len(b) < size {
 		return 0

@@ -47,9 +47,7 @@ func (in *Inspector) s7Stream(st *State, d side, b []byte, rec *flow.Record, _ i
 	}
 	size := int(binary.BigEndian.Uint16(b[2:]))
 	if b[0] != 3 || size < 7 {
-		in.malformed(rec)
-		st.half[d].lost = true
-		return len(b)
+		return in.astray(st, d, b, rec)
 	}
 	if len(b) < min(size, 24) {
 		return 0
@@ -61,8 +59,7 @@ func (in *Inspector) s7Stream(st *State, d side, b []byte, rec *flow.Record, _ i
 	if m[5] == 0xf0 && len(m) > 7 {
 		in.s7Message(st, m[7:], rec)
 	}
-	st.half[d].skip = uint64(size)
-	return skipped(&st.half[d], len(b))
+	return st.stepOver(d, size, b)
 }
 
 // s7Message notes jobs and their answers: header of 10 octets, 12 in answers,

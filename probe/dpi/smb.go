@@ -109,8 +109,7 @@ func (in *Inspector) smbStream(st *State, d side, b []byte, rec *flow.Record, _ 
 	case 0xff:
 		in.smb1Command(st, d, m, rec)
 	}
-	s.skip = uint64(nbssHeader + size)
-	return skipped(s, len(b))
+	return st.stepOver(d, nbssHeader+size, b)
 }
 
 // smbLost waits for the next packet that begins a message.

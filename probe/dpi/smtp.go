@@ -64,20 +64,11 @@ func (in *Inspector) smtpStream(st *State, d side, b []byte, rec *flow.Record, _
 	if st.role(d, line) {
 		return in.smtpReply(st, d, line, n, rec)
 	}
-	switch st.phase[d] {
-	case smtpHeaders:
+	if st.phase[d] == smtpHeaders {
 		in.smtpHeader(st, d, line, rec)
 		return n
-	case smtpLogin:
-		st.phase[d] = smtpPassword
-		in.setOnce(&rec.User, in.base64Text(line), rec)
-		return n
-	case smtpPassword:
-		st.phase[d] = smtpCommands
-		return n
-	case smtpPlain:
-		st.phase[d] = smtpCommands
-		in.saslPlain(in.base64Text(line), rec)
+	}
+	if in.saslLine(st, d, line, rec) {
 		return n
 	}
 	verb, arg := word(line)

@@ -284,6 +284,30 @@ func (in *Inspector) short(st *State, d side, rec *flow.Record, missing int64) {
 	in.hole(st, d, rec, rec.End)
 }
 
+// What a parser returns. b are the octets it was given: all of them are used up
+// where it ends, and after endSide and astray.
+
+// endSide ends a direction: nothing more is wanted from it.
+func (in *Inspector) endSide(st *State, d side, b []byte) int {
+	st.half[d].dead = true
+	in.checkDone(st)
+	return len(b)
+}
+
+// astray is for octets that are no message where one should begin: the parser
+// goes on at the next packet that begins one.
+func (in *Inspector) astray(st *State, d side, b []byte, rec *flow.Record) int {
+	in.malformed(rec)
+	st.half[d].lost = true
+	return len(b)
+}
+
+// stepOver passes over size octets, of which b may hold a part.
+func (st *State) stepOver(d side, size int, b []byte) int {
+	st.half[d].skip = uint64(size)
+	return skipped(&st.half[d], len(b))
+}
+
 // checkDone finishes flows of which both directions have told all they can.
 func (in *Inspector) checkDone(st *State) {
 	if st.half[0].dead && st.half[1].dead {

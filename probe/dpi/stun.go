@@ -76,9 +76,7 @@ func (in *Inspector) stunStream(st *State, d side, b []byte, rec *flow.Record, n
 		return skipped(&st.half[d], len(b))
 	}
 	if b[0]&0xc0 != 0 || binary.BigEndian.Uint32(b[4:]) != stunCookie || size > maxLine*2 {
-		st.half[d].dead = true
-		in.checkDone(st)
-		return len(b)
+		return in.endSide(st, d, b)
 	}
 	if len(b) < size {
 		return 0

@@ -215,6 +215,24 @@ func (in *Inspector) base64Text(b []byte) []byte {
 	return out
 }
 
+// saslLine takes a line that answers AUTH LOGIN, AUTH PLAIN or another mechanism
+// of SMTP, POP3 or IMAP, whose phases are those of SMTP. False: it is none.
+func (in *Inspector) saslLine(st *State, d side, line []byte, rec *flow.Record) bool {
+	switch st.phase[d] {
+	case smtpLogin:
+		st.phase[d] = smtpPassword
+		in.setOnce(&rec.User, in.base64Text(line), rec)
+	case smtpPassword:
+		st.phase[d] = smtpCommands
+	case smtpPlain:
+		st.phase[d] = smtpCommands
+		in.saslPlain(in.base64Text(line), rec)
+	default:
+		return false
+	}
+	return true
+}
+
 // saslPlain notes the user of a PLAIN message (RFC 4616), which also holds the
 // password.
 func (in *Inspector) saslPlain(msg []byte, rec *flow.Record) {
