@@ -32,6 +32,7 @@ type Config struct {
 	DeadLetterTopic string            `conf:"dead_letter_topic" help:"topic for messages that cannot be decoded"`
 	Create          Create            `conf:"create"`
 	ClickHouse      clickhouse.Config `conf:"clickhouse"`
+	Probes          Probes            `conf:"probes"`
 	Block           Block             `conf:"block"`
 	Rollup          Rollup            `conf:"rollup"`
 	Ops             ops.Config        `conf:"ops"`
@@ -91,6 +92,7 @@ func Check(cfg Config) error {
 		positive("block.max_wait", cfg.Block.MaxWait > 0, "more than 0"),
 		positive("block.max_bytes", cfg.Block.MaxBytes >= 16<<20, "16MiB or more"),
 		positive("block.timeout", cfg.Block.Timeout >= 100*time.Millisecond, "100ms or more"),
+		positive("probes.required", cfg.Probes.Keys != "" || !cfg.Probes.Required, "it needs probes.keys"),
 		positive("rollup.interval", cfg.Rollup.Interval >= 0, "0 or more"),
 	)
 }
@@ -122,6 +124,14 @@ func Run(ctx context.Context, cfg Config) error {
 }
 
 func collect(ctx context.Context, cfg Config, o *ops.Ops) error {
+	var verify func(probe string, message []byte) error
+	if cfg.Probes.Keys != "" {
+		known, err := newIdentities(cfg.Probes, o.Log)
+		if err != nil {
+			return err
+		}
+		verify = known.verify
+	}
 	o.Ready("kafka", errors.New("not connected yet"))
 	conn, err := openDatabase(ctx, cfg, o)
 	if err != nil || conn == nil {
@@ -140,7 +150,7 @@ func collect(ctx context.Context, cfg Config, o *ops.Ops) error {
 	return consume.Run(ctx, consume.Config{
 		Kafka: cfg.Kafka, Topic: cfg.Topic, Group: cfg.Group, DeadLetterTopic: cfg.DeadLetterTopic,
 		MaxRows: cfg.Block.MaxRows, MaxWait: cfg.Block.MaxWait, MaxBytes: int64(cfg.Block.MaxBytes),
-		Store: s.Put, Known: s.Known, Lead: lead,
+		Verify: verify, Store: s.Put, Known: s.Known, Lead: lead,
 		Ops: o, Stages: ops.StageLatency(o.Registry, "collector"),
 	})
 }

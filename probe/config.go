@@ -32,6 +32,7 @@ type Config struct {
 	Confine ConfineConfig  `conf:"confine"`
 	Kafka   kafka.Config   `conf:"kafka"`
 	Topic   string         `conf:"topic" help:"Kafka topic for flow batches; must exist, its number of partitions must not change"`
+	SignKey string         `conf:"sign_key" help:"file with the key (32 octets, or 64 hexadecimal digits) that batches are signed with; empty: not signed"`
 	Ops     ops.Config     `conf:"ops"`
 
 	Services []string            `conf:"services" help:"files that name services by domain or network, beside the list that comes with the probe"`

@@ -39,7 +39,7 @@ func (in *input) confine(cfg Config, log *slog.Logger) (err error) {
 func (cfg Config) files() (read, write []string) {
 	read = slices.Concat(cfg.Confine.Read, libraries)
 	tls, api := cfg.Kafka.TLS, cfg.Keep.API
-	for _, path := range slices.Concat(cfg.Services, cfg.Patterns, []string{cfg.Spool.KeyFile, cfg.Privacy.KeyFile, tls.CA, tls.Cert, tls.Key, cfg.IPFIX.TLS.CA,
+	for _, path := range slices.Concat(cfg.Services, cfg.Patterns, []string{cfg.SignKey, cfg.Spool.KeyFile, cfg.Privacy.KeyFile, tls.CA, tls.Cert, tls.Key, cfg.IPFIX.TLS.CA,
 		cfg.IPFIX.TLS.Cert, cfg.IPFIX.TLS.Key, cfg.Keep.KeyFile, api.Cert, api.Key, api.ClientCA, api.Tokens}) {
 		if path != "" {
 			read = append(read, filepath.Dir(path))

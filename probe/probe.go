@@ -58,6 +58,10 @@ func RunReloading(ctx context.Context, cfg Config, reloads <-chan Config) error 
 		return err
 	}
 	defer sp.Close()
+	store, err := signed(cfg, sp)
+	if err != nil {
+		return err
+	}
 	var kept *keep.Ring
 	if cfg.Keep.Dir != "" {
 		if kept, err = keep.Open(cfg.Keep, o.Log, o.Registry); err != nil {
@@ -85,7 +89,7 @@ func RunReloading(ctx context.Context, cfg Config, reloads <-chan Config) error 
 	g.Go(func() error { defer stopServing(); return publish(publishing, cfg, sp, o) })
 	g.Go(func() error {
 		defer stopPublishing()
-		err := sources.run(ctx, cfg, reloads, sp, kept, o)
+		err := sources.run(ctx, cfg, reloads, store, kept, o)
 		if len(sources.files) > 0 {
 			published(ctx, sp)
 		}

@@ -10,6 +10,7 @@ import (
 	"github.com/segmentio/kafka-go"
 
 	"github.com/tapwatch/tapwatch/proto/flow"
+	"github.com/tapwatch/tapwatch/proto/sign"
 )
 
 // Headers of a message in the dead-letter topic.
@@ -67,7 +68,7 @@ func tooLarge(err error) bool {
 
 // Reason is the one word for why a message was refused.
 func Reason(refused error) string {
-	for _, r := range []error{flow.ErrNewerVersion, flow.ErrOversized, flow.ErrCompression, flow.ErrProtobuf, flow.ErrInvalid, flow.ErrTime} {
+	for _, r := range []error{flow.ErrNewerVersion, flow.ErrOversized, flow.ErrCompression, flow.ErrProtobuf, flow.ErrInvalid, flow.ErrTime, sign.ErrSignature} {
 		if errors.Is(refused, r) {
 			return r.Error()
 		}

@@ -46,6 +46,9 @@ type Config struct {
 	MaxWait  time.Duration // from a block's first message to its end
 	MaxBytes int64         // memory of the messages at hand, all partitions together, estimated
 
+	// Verify says whether a message is by the probe that it names; nil: all are
+	// taken. Its error wraps sign.ErrSignature. It is called concurrently.
+	Verify func(probe string, message []byte) error
 	// Store writes a block and returns when it is there. It waits for as long as
 	// it takes, until its context ends; any other error stops the partition.
 	Store func(context.Context, *Block) error

@@ -269,6 +269,9 @@ const lastTime = int64(1<<32-1) * int64(time.Second)
 func (p *partition) message(k kafka.Message) (Message, int64) {
 	m := Message{Offset: k.Offset, Time: k.Time, Sum: xxhash.Sum64(k.Value)}
 	m.Batch, m.Refused = p.decode.Read(k.Value)
+	if m.Refused == nil && p.Verify != nil {
+		m.Refused = p.Verify(m.Batch.Header().Probe, k.Value)
+	}
 	if m.Refused == nil {
 		m.Refused = storable(m.Batch)
 	}

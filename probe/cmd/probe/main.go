@@ -22,7 +22,7 @@ func main() {
 		File:         keepReadable,
 		Check:        probe.Config.Check,
 		RunReloading: run,
-		Commands:     []*cobra.Command{flowsCommand(), packetsCommand(), fetchCommand(), tokenCommand(), revealCommand()},
+		Commands:     []*cobra.Command{flowsCommand(), packetsCommand(), fetchCommand(), tokenCommand(), revealCommand(), identityCommand()},
 	}.Command()))
 }
 
