@@ -56,11 +56,6 @@ func batchesOf(t *testing.T, text string) (all []*flow.Batch) {
 	return all
 }
 
-func exists(path string) bool {
-	_, err := os.Stat(path)
-	return err == nil
-}
-
 // checkTotals says whether seen = in flows + losses.
 func checkTotals(t *testing.T, n ledger.Totals) {
 	t.Helper()

@@ -3,10 +3,10 @@ package probe
 import (
 	"encoding/json"
 	"math"
-	"path/filepath"
 	"strings"
 	"testing"
 
+	"github.com/tapwatch/tapwatch/probe/corpus"
 	"github.com/tapwatch/tapwatch/probe/ledger"
 	"github.com/tapwatch/tapwatch/proto/flow"
 )
@@ -86,10 +86,7 @@ func TestPacketSampling(t *testing.T) {
 // The hash that keeps flows is even and symmetric: over a capture of many
 // flows about one in N is kept for every N.
 func TestFlowSamplingIsEven(t *testing.T) {
-	path := filepath.Join("../../shared/captures/bench/mix.pcap")
-	if !exists(path) {
-		t.Skip("the captures of ../shared are missing")
-	}
+	path := corpus.Path(t, "bench/mix.pcap")
 	cfg := DefaultConfig()
 	cfg.Capture.Files = []string{path}
 	_, whole := flowsWith(t, cfg, FormatNone)

@@ -11,6 +11,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/tapwatch/tapwatch/probe/corpus"
 )
 
 // flowID is what differs between numbers of workers.
@@ -95,9 +97,9 @@ func TestWorkersBatches(t *testing.T) {
 // A file that shrinks while two workers read it ends the capture there, and
 // every packet dealt out is accounted for.
 func TestWorkersShrinkingFile(t *testing.T) {
-	mix, err := os.ReadFile("../../shared/captures/bench/mix.pcap")
+	mix, err := os.ReadFile(corpus.Path(t, "bench/mix.pcap"))
 	if err != nil {
-		t.Skipf("the captures of ../shared are missing: %v", err)
+		t.Fatal(err)
 	}
 	for _, keep := range []int64{1 << 20, 8192} {
 		path := filepath.Join(t.TempDir(), "shrinks.pcap")

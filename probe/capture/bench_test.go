@@ -4,6 +4,8 @@ import (
 	"io"
 	"os"
 	"testing"
+
+	"github.com/tapwatch/tapwatch/probe/corpus"
 )
 
 // benchCapture is the file of BenchmarkFile: TAPWATCH_BENCH_PCAP, or the mix of
@@ -12,8 +14,7 @@ func benchCapture(b *testing.B) string {
 	if p := os.Getenv("TAPWATCH_BENCH_PCAP"); p != "" {
 		return p
 	}
-	recordedCaptures(b)
-	return sharedDir + "/bench/mix.pcap"
+	return corpus.Path(b, "bench/mix.pcap")
 }
 
 // BenchmarkFile reads a whole capture per run and reports packets per second of

@@ -5,7 +5,10 @@ import (
 	"errors"
 	"io"
 	"path/filepath"
+	"slices"
 	"testing"
+
+	"github.com/tapwatch/tapwatch/probe/corpus"
 )
 
 // inBlocks reads a capture in blocks of that many frames, 0: by Next, and gives
@@ -50,22 +53,12 @@ func inBlocks(t *testing.T, path string, opt FileOptions, block int) (frames []F
 // TestBlocksAreTheFrames: blocks hold what Next gives, and their bytes stay in
 // place until the next block, however a file is read.
 func TestBlocksAreTheFrames(t *testing.T) {
-	recordedCaptures(t)
-	files := []string{"bench/mix.pcap", "zeek/dns-tcp-multi-message.pcap"}
-	more, _ := filepath.Glob(sharedDir + "/wireshark/*.pcapng*")
-	for _, m := range more[:min(len(more), 5)] {
-		files = append(files, "wireshark/"+filepath.Base(m))
-	}
+	dir := corpus.Dir(t)
+	files := []string{filepath.Join(dir, "bench/mix.pcap"), filepath.Join(dir, "zeek/dns-tcp-multi-message.pcap")}
+	more, _ := filepath.Glob(filepath.Join(dir, "wireshark/*.pcapng*"))
 	demo, _ := filepath.Glob("../../deploy/demo/captures/*.gz")
-	for _, m := range demo {
-		files = append(files, "../../../deploy/demo/captures/"+filepath.Base(m))
-	}
-	for _, name := range files {
-		path := filepath.Join(sharedDir, name)
-		if filepath.Ext(name) == ".gz" {
-			path = filepath.Join("../../deploy/demo/captures", filepath.Base(name))
-		}
-		t.Run(filepath.Base(name), func(t *testing.T) {
+	for _, path := range slices.Concat(files, more[:min(len(more), 5)], demo) {
+		t.Run(filepath.Base(path), func(t *testing.T) {
 			if src, err := OpenFile(path, FileOptions{}); err != nil {
 				t.Skip(err)
 			} else {

@@ -1,59 +1,18 @@
 package capture
 
 import (
-	"archive/tar"
-	"bufio"
-	"compress/gzip"
 	"io"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
-)
 
-// sharedDir is where the recorded captures of other projects lie.
-const sharedDir = "../../../shared/captures"
+	"github.com/tapwatch/tapwatch/probe/corpus"
+)
 
 // endsInARecord is the one recorded capture with a byte after its last packet.
 const endsInARecord = "otrf/covenant_ldap_searchrequest_domainuser.cap"
-
-type recorded struct {
-	path           string
-	packets, bytes uint64
-}
-
-// recordedCaptures reads captures.tsv, or skips the test.
-func recordedCaptures(t testing.TB) []recorded {
-	t.Helper()
-	f, err := os.Open(filepath.Join(sharedDir, "captures.tsv"))
-	if err != nil {
-		t.Skipf("the captures of ../shared are missing: %v", err)
-	}
-	defer f.Close()
-	var all []recorded
-	sc := bufio.NewScanner(f)
-	sc.Buffer(nil, 1<<20)
-	for sc.Scan() {
-		c := strings.Split(sc.Text(), "\t")
-		if c[0] == "path" {
-			continue
-		}
-		p, err := strconv.ParseUint(c[2], 10, 64)
-		if err != nil {
-			t.Fatal(err)
-		}
-		b, err := strconv.ParseUint(c[3], 10, 64)
-		if err != nil {
-			t.Fatal(err)
-		}
-		all = append(all, recorded{filepath.Join(sharedDir, c[0]), p, b})
-	}
-	if err := sc.Err(); err != nil || len(all) < 100 {
-		t.Fatalf("captures.tsv: %d lines, %v", len(all), err)
-	}
-	return all
-}
 
 // drain reads src to its end, and checks what must hold for every frame.
 func drain(t testing.TB, src Source) (Stats, error) {
@@ -84,20 +43,20 @@ func drain(t testing.TB, src Source) (Stats, error) {
 }
 
 func TestRecordedCaptures(t *testing.T) {
-	for _, c := range recordedCaptures(t) {
-		t.Run(strings.TrimPrefix(c.path, sharedDir+"/"), func(t *testing.T) {
+	for _, c := range corpus.Captures(t) {
+		t.Run(c.Name, func(t *testing.T) {
 			for _, mapped := range []bool{false, true} {
-				src, err := OpenFile(c.path, FileOptions{Map: mapped})
+				src, err := OpenFile(c.Path, FileOptions{Map: mapped})
 				if err != nil {
 					t.Fatal(err)
 				}
 				defer src.Close()
 				st, err := drain(t, src)
-				if err != io.EOF || st.TruncatedFile != strings.HasSuffix(c.path, endsInARecord) {
+				if err != io.EOF || st.TruncatedFile != strings.HasSuffix(c.Path, endsInARecord) {
 					t.Fatalf("ended with %v, %v", err, st.Truncation)
 				}
-				if st.Received != c.packets || st.ReceivedBytes != c.bytes {
-					t.Fatalf("mapped %t: %d packets, %d bytes (want %d, %d)", mapped, st.Received, st.ReceivedBytes, c.packets, c.bytes)
+				if st.Received != c.Packets || st.ReceivedBytes != c.Bytes {
+					t.Fatalf("mapped %t: %d packets, %d bytes (want %d, %d)", mapped, st.Received, st.ReceivedBytes, c.Packets, c.Bytes)
 				}
 			}
 		})
@@ -105,8 +64,7 @@ func TestRecordedCaptures(t *testing.T) {
 }
 
 func TestListRecorded(t *testing.T) {
-	recordedCaptures(t)
-	got, err := ListCaptures(filepath.Join(sharedDir, "community-id"))
+	got, err := ListCaptures(corpus.Path(t, "community-id"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -139,12 +97,12 @@ func memorySource(b []byte, r io.Reader) (*fileSource, error) {
 // TestCorpora reads the wide corpora: malformed traffic in sound files, and a
 // file whose packet claims too much.
 func TestCorpora(t *testing.T) {
-	recordedCaptures(t)
-	for _, name := range []string{"arkime", "ndpi", "tcpdump-malformed", "zeek"} {
+	for _, name := range corpus.Archives {
 		t.Run(name, func(t *testing.T) {
-			index, files := readCorpus(t, filepath.Join(sharedDir, "corpus", name+".tar.gz"))
-			for _, line := range index {
-				c := strings.Split(line, "\t")
+			files := make(map[string][]byte)
+			corpus.Each(t, name, func(name string, data []byte) { files[name] = data })
+			for line := range strings.Lines(string(files["INDEX.tsv"])) {
+				c := strings.Split(strings.TrimSuffix(line, "\n"), "\t")
 				if len(c) < 6 || c[0] == "file" {
 					continue
 				}
@@ -179,33 +137,4 @@ func writeFile(t testing.TB, name string, b []byte) string {
 		t.Fatal(err)
 	}
 	return path
-}
-
-func readCorpus(t *testing.T, path string) (index []string, files map[string][]byte) {
-	t.Helper()
-	f, err := os.Open(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	z, err := gzip.NewReader(f)
-	if err != nil {
-		t.Fatal(err)
-	}
-	files = make(map[string][]byte)
-	for r := tar.NewReader(z); ; {
-		h, err := r.Next()
-		if err == io.EOF {
-			break
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		b, err := io.ReadAll(r)
-		if err != nil {
-			t.Fatal(err)
-		}
-		files[h.Name] = b
-	}
-	return strings.Split(string(files["INDEX.tsv"]), "\n"), files
 }

@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/cilium/ebpf"
+	"github.com/tapwatch/tapwatch/probe/corpus"
 	"golang.org/x/sys/unix"
 )
 
@@ -80,8 +81,8 @@ func TestFanoutProgramOnCaptures(t *testing.T) {
 	p := fanoutLoaded(t, LinkEthernet)
 	compared := 0
 	var f Frame
-	for _, c := range recordedCaptures(t) {
-		src, err := OpenFile(c.path, FileOptions{})
+	for _, c := range corpus.Captures(t) {
+		src, err := OpenFile(c.Path, FileOptions{})
 		if err != nil {
 			continue
 		}
@@ -91,7 +92,7 @@ func TestFanoutProgramOnCaptures(t *testing.T) {
 			}
 			got, ok := kernelHash(t, p, f.Data)
 			if want := FlowHash(LinkEthernet, f.Data); ok && got != want {
-				t.Errorf("%s, frame %d: %08x in the kernel (want %08x): % x", c.path, n, got, want, f.Data)
+				t.Errorf("%s, frame %d: %08x in the kernel (want %08x): % x", c.Path, n, got, want, f.Data)
 				break
 			} else if ok {
 				compared++

@@ -6,11 +6,11 @@ import (
 	"errors"
 	"io"
 	"os/exec"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
 
+	"github.com/tapwatch/tapwatch/probe/corpus"
 	"golang.org/x/net/bpf"
 )
 
@@ -66,9 +66,8 @@ func TestFilterMatchesTcpdump(t *testing.T) {
 // TestFilterOnFile compares the packets and bytes of a recorded capture with
 // what another implementation, the one of x/net, lets through.
 func TestFilterOnFile(t *testing.T) {
-	recordedCaptures(t)
 	for _, file := range []string{"suricata-verify/smb2-07/20171220_smb_psexec_add_user.pcap", "ipfixprobe/tls.pcap", "zeek/tcp/truncated-header.pcap"} {
-		path := filepath.Join(sharedDir, file)
+		path := corpus.Path(t, file)
 		for _, expr := range expressions()[1:] {
 			f := compiled(t, expr)
 			plain := must(t, path, FileOptions{})

@@ -1,14 +1,11 @@
 package capture_test
 
 import (
-	"bufio"
 	"encoding/binary"
-	"os"
-	"path/filepath"
-	"strings"
 	"testing"
 
 	"github.com/tapwatch/tapwatch/probe/capture"
+	"github.com/tapwatch/tapwatch/probe/corpus"
 	"github.com/tapwatch/tapwatch/probe/decode"
 	"github.com/tapwatch/tapwatch/proto/flow"
 )
@@ -18,24 +15,14 @@ import (
 // in two. Tunnels whose packets are fragments are the exception: the decoder
 // opens them when the last piece has come, of which a hash cannot know.
 func TestFlowHashIsOfTheFlow(t *testing.T) {
-	const dir = "../../../shared/captures"
-	list, err := os.Open(filepath.Join(dir, "captures.tsv"))
-	if err != nil {
-		t.Skipf("the captures of ../shared are missing: %v", err)
-	}
-	defer list.Close()
 	var packets, wrong, files int
-	for sc := bufio.NewScanner(list); sc.Scan(); {
-		path, _, _ := strings.Cut(sc.Text(), "\t")
-		if path == "path" {
-			continue
-		}
-		src, err := capture.OpenFile(filepath.Join(dir, path), capture.FileOptions{})
+	for _, c := range corpus.Captures(t) {
+		src, err := capture.OpenFile(c.Path, capture.FileOptions{})
 		if err != nil {
 			continue // other tests look at files that cannot be read
 		}
 		files++
-		n, bad := agreement(t, path, src)
+		n, bad := agreement(t, c.Name, src)
 		src.Close()
 		packets, wrong = packets+n, wrong+bad
 	}

@@ -32,14 +32,12 @@ import (
 	"time"
 
 	"github.com/tapwatch/tapwatch/probe"
+	"github.com/tapwatch/tapwatch/probe/corpus"
 	"github.com/tapwatch/tapwatch/probe/ledger"
 	"github.com/tapwatch/tapwatch/proto/flow"
 	"github.com/tapwatch/tapwatch/proto/kit"
 	"github.com/tapwatch/tapwatch/proto/kit/service"
 )
-
-// shared is where the recorded captures are.
-const shared = "../../../shared/captures"
 
 // childKey makes the test binary be the probe.
 const childKey = "TAPWATCH_CONTRACT_CHILD"
@@ -238,17 +236,8 @@ func closed(n ledger.Totals) error {
 // recorded returns the paths of the recorded captures, or skips.
 func recorded(t *testing.T) (paths []string) {
 	t.Helper()
-	index, err := os.ReadFile(filepath.Join(shared, "captures.tsv"))
-	if err != nil {
-		t.Skipf("%s is missing: the recorded captures lie beside the project", shared)
-	}
-	for line := range strings.Lines(string(index)) {
-		if path, _, _ := strings.Cut(line, "\t"); path != "path" {
-			paths = append(paths, filepath.Join(shared, path))
-		}
-	}
-	if len(paths) < 100 {
-		t.Fatalf("captures.tsv lists %d captures", len(paths))
+	for _, c := range corpus.Captures(t) {
+		paths = append(paths, c.Path)
 	}
 	return paths
 }

@@ -4,12 +4,13 @@ import (
 	"testing"
 
 	"github.com/tapwatch/tapwatch/probe/capture"
+	"github.com/tapwatch/tapwatch/probe/corpus"
 )
 
 // BenchmarkDecode decodes the frames of a mix of real traffic, held in memory:
 // all of them, and the first thousand, which stay in the cache.
 func BenchmarkDecode(b *testing.B) {
-	all := frames(b, shared+"bench/mix.pcap")
+	all := frames(b, corpus.Path(b, "bench/mix.pcap"))
 	for _, c := range []struct {
 		name string
 		fs   []capture.Frame

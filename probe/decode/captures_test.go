@@ -1,9 +1,7 @@
 package decode
 
 import (
-	"archive/tar"
 	"bytes"
-	"compress/gzip"
 	"encoding/json"
 	"errors"
 	"io"
@@ -15,17 +13,13 @@ import (
 	"testing"
 
 	"github.com/tapwatch/tapwatch/probe/capture"
+	"github.com/tapwatch/tapwatch/probe/corpus"
 	"github.com/tapwatch/tapwatch/proto/flow"
 )
-
-const shared = "../../../shared/captures/"
 
 // frames reads a whole capture into memory.
 func frames(t testing.TB, path string) (all []capture.Frame) {
 	t.Helper()
-	if _, err := os.Stat(path); err != nil {
-		t.Skipf("the captures of ../shared are missing: %v", err)
-	}
 	src, err := capture.OpenFile(path, capture.FileOptions{})
 	if err != nil {
 		t.Logf("%s: %v", path, err)
@@ -51,65 +45,21 @@ func frames(t testing.TB, path string) (all []capture.Frame) {
 	}
 }
 
-func isCapture(name string) bool {
-	switch filepath.Ext(strings.TrimSuffix(name, ".gz")) {
-	case ".pcap", ".pcapng", ".cap":
-		return true
-	}
-	return false
-}
-
 // everyCapture calls f with the path of each capture, those in the corpora
 // included, or skips the test.
 func everyCapture(t *testing.T, f func(path string)) {
 	t.Helper()
-	if _, err := os.Stat(shared); err != nil {
-		t.Skipf("the captures of ../shared are missing: %v", err)
-	}
-	n := 0
 	dir := t.TempDir()
-	corpora, err := filepath.Glob(shared + "corpus/*.tar.gz")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, corpus := range corpora {
-		z, err := os.Open(corpus)
-		if err != nil {
+	corpus.EachCapture(t, func(name string, data []byte) {
+		path := filepath.Join(dir, filepath.Base(name))
+		if err := os.WriteFile(path, data, 0o600); err != nil {
 			t.Fatal(err)
 		}
-		defer z.Close()
-		g, err := gzip.NewReader(z)
-		if err != nil {
-			t.Fatal(err)
-		}
-		for r := tar.NewReader(g); ; {
-			h, err := r.Next()
-			if errors.Is(err, io.EOF) {
-				break
-			} else if err != nil {
-				t.Fatal(err)
-			}
-			if !isCapture(h.Name) {
-				continue
-			}
-			b, err := io.ReadAll(r)
-			if err != nil {
-				t.Fatal(err)
-			}
-			path := filepath.Join(dir, filepath.Base(h.Name))
-			if err := os.WriteFile(path, b, 0o600); err != nil {
-				t.Fatal(err)
-			}
-			f(path)
-			n++
-			os.Remove(path)
-		}
-	}
-	if n < 861 {
-		t.Errorf("%d captures in the corpora, want 861 or more", n)
-	}
-	if err := filepath.WalkDir(shared, func(path string, e fs.DirEntry, err error) error {
-		if err == nil && isCapture(path) && !e.IsDir() {
+		f(path)
+		os.Remove(path)
+	})
+	if err := filepath.WalkDir(corpus.Dir(t), func(path string, e fs.DirEntry, err error) error {
+		if err == nil && corpus.IsCapture(path) && !e.IsDir() {
 			f(path)
 		}
 		return err
@@ -190,8 +140,9 @@ func TestInnermostAddresses(t *testing.T) {
 		}
 		return e
 	}
-	compared := 0
-	err := filepath.WalkDir(shared+"oracle", func(path string, e fs.DirEntry, err error) error {
+	compared, dir := 0, corpus.Dir(t)
+	oracles := filepath.Join(dir, "oracle")
+	err := filepath.WalkDir(oracles, func(path string, e fs.DirEntry, err error) error {
 		if err != nil || e.IsDir() {
 			return err
 		}
@@ -214,7 +165,7 @@ func TestInnermostAddresses(t *testing.T) {
 			t.Errorf("%s: %v", path, err)
 			return nil
 		}
-		name := strings.TrimSuffix(strings.TrimPrefix(path, shared+"oracle/"), ".json")
+		name := strings.TrimSuffix(strings.TrimPrefix(path, oracles+"/"), ".json")
 		if oracle.Flows != oracle.TCP+oracle.UDP || oracleDiffers[name] != "" {
 			return nil
 		}
@@ -224,7 +175,7 @@ func TestInnermostAddresses(t *testing.T) {
 		}
 		d := New(DefaultConfig())
 		var p Packet
-		for _, f := range frames(t, shared+name) {
+		for _, f := range frames(t, filepath.Join(dir, name)) {
 			if d.Decode(&f, &p) != OK || p.Fragment && p.SrcPort == 0 {
 				continue
 			}
@@ -248,9 +199,7 @@ func TestInnermostAddresses(t *testing.T) {
 		}
 		return nil
 	})
-	if errors.Is(err, fs.ErrNotExist) {
-		t.Skipf("the captures of ../shared are missing: %v", err)
-	} else if err != nil {
+	if err != nil {
 		t.Fatal(err)
 	}
 	if compared < 100 {

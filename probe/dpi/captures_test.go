@@ -17,12 +17,11 @@ import (
 	"testing"
 
 	"github.com/tapwatch/tapwatch/probe/capture"
+	"github.com/tapwatch/tapwatch/probe/corpus"
 	"github.com/tapwatch/tapwatch/probe/decode"
 	"github.com/tapwatch/tapwatch/probe/dpi"
 	"github.com/tapwatch/tapwatch/proto/flow"
 )
-
-const captures = "../../../shared/captures"
 
 // conn is one connection as a minimal meter sees it: all its segments.
 type conn struct {
@@ -185,19 +184,14 @@ func text(v any) string { s, _ := v.(string); return s }
 
 // TestOracle compares with what tshark 4.0 says of the same captures.
 func TestOracle(t *testing.T) {
-	f, err := os.Open(filepath.Join(captures, "captures.tsv"))
-	if err != nil {
-		t.Skipf("no captures at %s: link the shared folder beside the repository to run this", captures)
-	}
-	defer f.Close()
+	captures := corpus.Dir(t)
 	a := &tally{t: t, same: map[string]int{}}
 	in := dpi.NewInspector(dpi.Config{})
-	for sc := bufio.NewScanner(f); sc.Scan(); {
-		cols := strings.Split(sc.Text(), "\t")
-		if cols[0] == "path" || strings.HasPrefix(cols[0], "bench/") {
+	for _, c := range corpus.Captures(t) {
+		if strings.HasPrefix(c.Name, "bench/") {
 			continue
 		}
-		raw, err := os.ReadFile(filepath.Join(captures, "oracle", cols[0]+".json"))
+		raw, err := os.ReadFile(filepath.Join(captures, "oracle", c.Name+".json"))
 		if err != nil {
 			continue
 		}
@@ -205,7 +199,7 @@ func TestOracle(t *testing.T) {
 		if err := json.Unmarshal(raw, &o); err != nil {
 			t.Fatal(err)
 		}
-		compare(a, cols[0], &o, inspectFile(t, filepath.Join(captures, cols[0]), in))
+		compare(a, c.Name, &o, inspectFile(t, c.Path, in))
 	}
 	if len(a.same) == 0 {
 		t.Error("nothing was compared")

@@ -9,15 +9,17 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/tapwatch/tapwatch/probe/corpus"
 	"github.com/tapwatch/tapwatch/probe/dpi"
 )
 
 // TestJA4 compares with the results of the authors' implementations: what two
 // of them say of a flow must be what we say.
 func TestJA4(t *testing.T) {
+	captures := corpus.Dir(t)
 	files, _ := filepath.Glob(filepath.Join(captures, "ja4/expected/rust/*.snap"))
 	if len(files) == 0 {
-		t.Skipf("no captures at %s: link the shared folder beside the repository to run this", captures)
+		t.Fatalf("no results of JA4 in %s", captures)
 	}
 	a := &tally{t: t, same: map[string]int{}}
 	in := dpi.NewInspector(dpi.Config{})

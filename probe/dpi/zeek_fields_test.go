@@ -1,18 +1,14 @@
 package dpi_test
 
 import (
-	"archive/tar"
-	"compress/gzip"
-	"errors"
-	"io"
 	"net/netip"
-	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
 	"testing"
 
+	"github.com/tapwatch/tapwatch/probe/corpus"
 	"github.com/tapwatch/tapwatch/probe/dpi"
 	"github.com/tapwatch/tapwatch/proto/flow"
 )
@@ -21,82 +17,23 @@ import (
 // their own with the logs of Zeek's tests: every value in a log must be in the
 // record of its connection.
 func TestZeekFields(t *testing.T) {
-	archive := filepath.Join(captures, "corpus/zeek.tar.gz")
-	if _, err := os.Stat(archive); err != nil {
-		t.Skipf("no captures at %s: link the shared folder beside the repository to run this", captures)
-	}
 	a := &tally{t: t, same: map[string]int{}}
-	logs := map[string]string{}   // log in the archive, or in the shared folder, by capture
-	traces := map[string]string{} // where a capture is
-	dir := t.TempDir()
-	unpackZeek(t, archive, dir)
-	for _, root := range []struct{ logs, traces string }{
-		{filepath.Join(dir, "expected"), filepath.Join(dir, "Traces")},
-		{filepath.Join(captures, "zeek/expected"), filepath.Join(captures, "zeek")},
-	} {
-		filepath.WalkDir(root.logs, func(path string, d os.DirEntry, err error) error {
-			if err != nil || d.IsDir() || zeekFields[strings.TrimSuffix(d.Name(), ".log")] == nil {
-				return nil
-			}
-			name, _ := filepath.Rel(root.logs, filepath.Dir(filepath.Dir(path)))
-			logs[path], traces[path] = name, filepath.Join(root.traces, name)
-			return nil
-		})
-	}
-	paths := make([]string, 0, len(logs))
-	for path := range logs {
-		paths = append(paths, path)
-	}
-	slices.Sort(paths)
-	for _, path := range paths {
-		kind := strings.TrimSuffix(filepath.Base(path), ".log")
+	for _, trace := range corpus.ZeekTraces(t) {
 		var got []*conn
-		for _, row := range zeekLog(t, path) {
-			if got == nil {
-				if _, err := os.Stat(traces[path]); err != nil {
-					break
-				}
-				got = inspectFile(t, traces[path], dpi.NewInspector(dpi.Config{}))
+		for _, log := range trace.Logs {
+			kind := strings.TrimSuffix(filepath.Base(log), ".log")
+			if zeekFields[kind] == nil {
+				continue
 			}
-			zeekFieldRow(a, "zeek/"+logs[path], kind, row, got)
+			if got == nil {
+				got = inspectFile(t, trace.Path, dpi.NewInspector(dpi.Config{}))
+			}
+			for _, row := range corpus.ZeekSet(t, log) {
+				zeekFieldRow(a, "zeek/"+trace.Name, kind, row, got)
+			}
 		}
 	}
 	a.report("testdata/zeek-fields-disagreements.tsv")
-}
-
-func unpackZeek(t *testing.T, archive, dir string) {
-	f, err := os.Open(archive)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	z, err := gzip.NewReader(f)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for r := tar.NewReader(z); ; {
-		h, err := r.Next()
-		if errors.Is(err, io.EOF) {
-			return
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		name := filepath.Join(dir, filepath.Clean("/"+h.Name))
-		if h.Typeflag != tar.TypeReg || !strings.HasSuffix(name, ".log") && !strings.Contains(name, "/Traces/") {
-			continue
-		}
-		if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
-			t.Fatal(err)
-		}
-		raw, err := io.ReadAll(r)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(name, raw, 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
 }
 
 // zeekField says which column of a log must be found, and how.

@@ -3,47 +3,20 @@ package dpi_test
 import (
 	"crypto/tls"
 	"net/netip"
-	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
 	"testing"
 
+	"github.com/tapwatch/tapwatch/probe/corpus"
 	"github.com/tapwatch/tapwatch/probe/dpi"
 	"github.com/tapwatch/tapwatch/proto/flow"
 )
 
-// zeekLog reads a log as one map per line.
-func zeekLog(t *testing.T, path string) (rows []map[string]string) {
-	raw, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var fields []string
-	for line := range strings.Lines(string(raw)) {
-		cols := strings.Split(strings.TrimSuffix(line, "\n"), "\t")
-		switch {
-		case cols[0] == "#fields":
-			fields = cols[1:]
-		case line[0] != '#' && len(cols) == len(fields):
-			row := map[string]string{}
-			for i, f := range fields {
-				if cols[i] != "-" && cols[i] != "(empty)" {
-					row[f] = cols[i]
-				}
-			}
-			rows = append(rows, row)
-		}
-	}
-	return rows
-}
-
 // TestZeek compares with the logs of Zeek's own tests.
 func TestZeek(t *testing.T) {
-	if _, err := os.Stat(captures); err != nil {
-		t.Skipf("no captures at %s: link the shared folder beside the repository to run this", captures)
-	}
+	captures := corpus.Dir(t)
 	a := &tally{t: t, same: map[string]int{}}
 	in := dpi.NewInspector(dpi.Config{})
 	for _, log := range []string{
@@ -65,7 +38,7 @@ func TestZeek(t *testing.T) {
 	} {
 		file := filepath.Dir(filepath.Dir(log))
 		got := inspectFile(t, filepath.Join(captures, "zeek", file), in)
-		for _, row := range zeekLog(t, filepath.Join(captures, "zeek/expected", log)) {
+		for _, row := range corpus.ZeekSet(t, filepath.Join(captures, "zeek/expected", log)) {
 			zeekRow(a, "zeek/"+file, strings.TrimSuffix(filepath.Base(log), ".log"), row, got)
 		}
 	}
@@ -142,10 +115,7 @@ func containsName(names []string, name string) bool {
 
 // TestSuricata holds what Suricata's own tests expect.
 func TestSuricata(t *testing.T) {
-	dir := filepath.Join(captures, "suricata-verify")
-	if _, err := os.Stat(dir); err != nil {
-		t.Skipf("no captures at %s: link the shared folder beside the repository to run this", captures)
-	}
+	dir := corpus.Path(t, "suricata-verify")
 	in, n := dpi.NewInspector(dpi.Config{}), 0
 	for _, c := range inspectFile(t, filepath.Join(dir, "ja4-quic/input.pcap"), in) {
 		if c.records[0].JA4 == "q13d0310h3_55b375c5d22e_cd85d2d88918" {

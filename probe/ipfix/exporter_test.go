@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
-	"os"
 	"path/filepath"
 	"testing"
 	"time"
@@ -15,6 +14,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/tapwatch/tapwatch/probe/capture"
+	"github.com/tapwatch/tapwatch/probe/corpus"
 	"github.com/tapwatch/tapwatch/probe/decode"
 	"github.com/tapwatch/tapwatch/probe/dpi"
 	"github.com/tapwatch/tapwatch/probe/meter"
@@ -45,17 +45,6 @@ func readRecords(t testing.TB, path string, emit func(*flow.Record)) {
 		}
 	}
 	table.Flush(flow.EndForced)
-}
-
-func captures(t testing.TB) string {
-	root, err := filepath.Abs("../../../shared/captures")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := os.Stat(filepath.Join(root, "captures.tsv")); err != nil {
-		t.Skip("no ../shared/captures beside the repository")
-	}
-	return root
 }
 
 var realCaptures = []string{"zeek/wikipedia.pcap", "zeek/smtp.pcap", "community-id/icmp6.pcap", "zeek/tunnels/vxlan.pcap",
@@ -148,7 +137,7 @@ type sums struct{ flows, packets, octets, frames uint64 }
 
 // Every record of real captures arrives over UDP and over TCP, as uniflows and as biflows, with the same counts, addresses and texts.
 func TestExport(t *testing.T) {
-	root := captures(t)
+	root := corpus.Dir(t)
 	for _, c := range []struct {
 		name, transport string
 		biflow          bool

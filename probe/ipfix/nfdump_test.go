@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/tapwatch/tapwatch/probe/corpus"
 	"github.com/tapwatch/tapwatch/proto/flow"
 )
 
@@ -84,7 +85,7 @@ func waiting(t *testing.T, port int) bool {
 
 // What nfdump prints of each flow is what the records say: times, addresses, ports, flags, both counters, VLAN and MAC addresses.
 func TestNfdump(t *testing.T) {
-	root := captures(t)
+	root := corpus.Dir(t)
 	for _, biflow := range []bool{false, true} {
 		t.Run(fmt.Sprintf("biflow %t", biflow), func(t *testing.T) {
 			dir := t.TempDir()

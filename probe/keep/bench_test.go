@@ -3,13 +3,15 @@ package keep
 import (
 	"os"
 	"testing"
+
+	"github.com/tapwatch/tapwatch/probe/corpus"
 )
 
 // benchFrames are the frames of TAPWATCH_BENCH_PCAP, or of a mix of real traffic.
 func benchFrames(b *testing.B) []frame {
 	path := os.Getenv("TAPWATCH_BENCH_PCAP")
 	if path == "" {
-		path = needCapture(b, "bench/mix.pcap")
+		path = corpus.Path(b, "bench/mix.pcap")
 	}
 	frames := readFrames(b, path, 200000)
 	// One behind the other, as in a mapped file or the kernel's ring.

@@ -1,7 +1,6 @@
 package keep
 
 import (
-	"bufio"
 	"bytes"
 	"cmp"
 	"fmt"
@@ -9,38 +8,22 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
-	"strings"
 	"testing"
 
 	"github.com/tapwatch/tapwatch/probe/capture"
+	"github.com/tapwatch/tapwatch/probe/corpus"
 	"github.com/tapwatch/tapwatch/proto/flow"
 )
 
-// allCaptures lists the captures of tier core.
-func allCaptures(t *testing.T) []string {
-	f, err := os.Open(needCapture(t, "captures.tsv"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	var list []string
-	for s := bufio.NewScanner(f); s.Scan(); {
-		if c := strings.Split(s.Text(), "\t"); len(c) > 1 && c[1] == "core" {
-			list = append(list, c[0])
-		}
-	}
-	if len(list) < 50 {
-		t.Fatalf("captures.tsv lists %d captures of tier core", len(list))
-	}
-	return list
-}
-
 // TestCaptures keeps captures and asks for all of each, and for its flows.
 func TestCaptures(t *testing.T) {
-	for _, name := range allCaptures(t) {
-		t.Run(name, func(t *testing.T) {
+	for _, c := range corpus.Captures(t) {
+		if c.Tier != "core" {
+			continue
+		}
+		t.Run(c.Name, func(t *testing.T) {
 			t.Parallel()
-			frames := readFrames(t, needCapture(t, name), 2500)
+			frames := readFrames(t, c.Path, 2500)
 			cfg := testConfig(t)
 			fill(t, cfg, frames)
 			r := openRing(t, cfg)
@@ -162,7 +145,7 @@ func TestTcpdump(t *testing.T) {
 		t.Skip("tcpdump is not installed")
 	}
 	for _, name := range []string{"zeek/wikipedia.trace", "joy/kali-normal-ssh.pcap", "ndpi/teams.pcap", "zeek/http_get.trace", "bench/mix.pcap"} {
-		path := filepath.Join(captures, name)
+		path := filepath.Join(corpus.Dir(t), name)
 		if _, err := os.Stat(path); err != nil {
 			continue
 		}

@@ -15,18 +15,6 @@ import (
 	"github.com/tapwatch/tapwatch/probe/decode"
 )
 
-const captures = "../../../shared/captures"
-
-// needCapture returns the path of a capture that other projects published.
-func needCapture(t testing.TB, name string) string {
-	t.Helper()
-	path := filepath.Join(captures, name)
-	if _, err := os.Stat(path); err != nil {
-		t.Skipf("%s is missing: %v", path, err)
-	}
-	return path
-}
-
 // frame is a frame of its own, with what the decoder made of it.
 type frame struct {
 	capture.Frame

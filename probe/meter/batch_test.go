@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/tapwatch/tapwatch/probe/capture"
+	"github.com/tapwatch/tapwatch/probe/corpus"
 	"github.com/tapwatch/tapwatch/probe/decode"
 	"github.com/tapwatch/tapwatch/proto/flow"
 )
@@ -14,7 +15,7 @@ import (
 // TestObserveAll: blocks of any size make the records that single packets make,
 // also when flows end and begin again within a block.
 func TestObserveAll(t *testing.T) {
-	root := sharedCaptures(t)
+	root := corpus.Dir(t)
 	for _, path := range []string{"bench/mix.pcap", "zeek/wikipedia.pcap", "ndpi/6in4tunnel.pcap"} {
 		src, err := capture.OpenFile(filepath.Join(root, path), capture.FileOptions{})
 		if err != nil {

@@ -6,12 +6,12 @@ import (
 	"bytes"
 	"fmt"
 	"os"
-	"path/filepath"
 	"syscall"
 	"testing"
 	"time"
 
 	"github.com/tapwatch/tapwatch/probe/capture"
+	"github.com/tapwatch/tapwatch/probe/corpus"
 	"github.com/tapwatch/tapwatch/probe/decode"
 	"github.com/tapwatch/tapwatch/probe/dpi"
 	"github.com/tapwatch/tapwatch/proto/flow"
@@ -22,7 +22,7 @@ import (
 func benchFrames(b testing.TB) []capture.Frame {
 	path := os.Getenv("TAPWATCH_BENCH_PCAP")
 	if path == "" {
-		path = filepath.Join(sharedCaptures(b), "bench/mix.pcap")
+		path = corpus.Path(b, "bench/mix.pcap")
 	}
 	src, err := capture.OpenFile(path, capture.FileOptions{})
 	if err != nil {

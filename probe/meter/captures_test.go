@@ -5,57 +5,26 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/tapwatch/tapwatch/probe/capture"
+	"github.com/tapwatch/tapwatch/probe/corpus"
 	"github.com/tapwatch/tapwatch/probe/dpi"
 	"github.com/tapwatch/tapwatch/proto/flow"
 )
-
-// captureRow is a line of captures.tsv.
-type captureRow struct {
-	path, oracle    string
-	packets, octets uint64
-}
-
-func captureList(t *testing.T) (root string, rows []captureRow) {
-	root = sharedCaptures(t)
-	text, err := os.ReadFile(filepath.Join(root, "captures.tsv"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	col := map[string]int{}
-	for line := range strings.Lines(string(text)) {
-		c := strings.Split(strings.TrimRight(line, "\n"), "\t")
-		if len(col) == 0 {
-			for i, name := range c {
-				col[name] = i
-			}
-			continue
-		}
-		n := func(name string) uint64 { v, _ := strconv.ParseUint(c[col[name]], 10, 64); return v }
-		rows = append(rows, captureRow{c[col["path"]], c[col["oracle"]], n("packets"), n("bytes")})
-	}
-	return root, rows
-}
 
 // TestConservation: every packet and frame octet of every capture is in a flow
 // record or in a named loss, with and without inspection and with a table that
 // is far too small.
 func TestConservation(t *testing.T) {
-	root, rows := captureList(t)
-	if len(rows) < 100 {
-		t.Fatalf("captures.tsv: %d rows", len(rows))
-	}
 	in := dpi.NewInspector(dpi.DefaultConfig())
-	for _, c := range rows {
+	for _, c := range corpus.Captures(t) {
 		for name, cfg := range map[string]Config{"default": DefaultConfig(), "small": {MaxFlows: 5, ActiveTimeout: time.Second}} {
-			n := run(t, filepath.Join(root, c.path), cfg, in, func(r *flow.Record) {
+			n := run(t, c.Path, cfg, in, func(r *flow.Record) {
 				if r.End < r.Start {
-					t.Errorf("%s: flow %d ends before it starts", c.path, r.FlowID)
+					t.Errorf("%s: flow %d ends before it starts", c.Name, r.FlowID)
 				}
 			})
 			lost := uint64(0)
@@ -63,11 +32,11 @@ func TestConservation(t *testing.T) {
 				lost += v
 			}
 			if n.packets != n.flowPackets+lost || n.frameBytes != n.flowFrameBytes+n.lostBytes {
-				t.Errorf("%s %s: %d packets %d octets, in flows %d %d, lost %d %d", c.path, name,
+				t.Errorf("%s %s: %d packets %d octets, in flows %d %d, lost %d %d", c.Name, name,
 					n.packets, n.frameBytes, n.flowPackets, n.flowFrameBytes, lost, n.lostBytes)
 			}
-			if n.packets != c.packets || n.frameBytes != c.octets {
-				t.Errorf("%s: read %d packets %d octets, captures.tsv has %d %d", c.path, n.packets, n.frameBytes, c.packets, c.octets)
+			if n.packets != c.Packets || n.frameBytes != c.Bytes {
+				t.Errorf("%s: read %d packets %d octets, captures.tsv has %d %d", c.Name, n.packets, n.frameBytes, c.Packets, c.Bytes)
 			}
 		}
 	}
@@ -79,33 +48,28 @@ func TestCorpora(t *testing.T) {
 	if testing.Short() {
 		t.Skip("900 captures")
 	}
-	root := sharedCaptures(t)
 	captures := 0
-	for _, name := range []string{"arkime", "ndpi", "tcpdump-malformed", "zeek"} {
-		dir := t.TempDir()
-		unpack(t, filepath.Join(root, "corpus", name+".tar.gz"), dir)
-		in := dpi.NewInspector(dpi.DefaultConfig())
-		filepath.WalkDir(dir, func(path string, d os.DirEntry, err error) error {
-			if err != nil || d.IsDir() || !strings.Contains(filepath.Ext(path), "cap") {
-				return err
-			}
-			src, err := capture.OpenFile(path, capture.FileOptions{})
-			if err != nil {
-				return nil // not a capture any more: capture's tests look at those
-			}
-			src.Close()
-			captures++
-			n := run(t, path, Config{MaxFlows: 1000}, in, func(*flow.Record) {})
-			lost := uint64(0)
-			for _, v := range n.lost {
-				lost += v
-			}
-			if n.packets != n.flowPackets+lost || n.frameBytes != n.flowFrameBytes+n.lostBytes {
-				t.Errorf("%s: %d packets %d octets, in flows %d %d, lost %d %d", path, n.packets, n.frameBytes, n.flowPackets, n.flowFrameBytes, lost, n.lostBytes)
-			}
-			return nil
-		})
-	}
+	in := dpi.NewInspector(dpi.DefaultConfig())
+	path := filepath.Join(t.TempDir(), "capture")
+	corpus.EachCapture(t, func(name string, data []byte) {
+		if err := os.WriteFile(path, data, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		src, err := capture.OpenFile(path, capture.FileOptions{})
+		if err != nil {
+			return // not a capture any more: capture's tests look at those
+		}
+		src.Close()
+		captures++
+		n := run(t, path, Config{MaxFlows: 1000}, in, func(*flow.Record) {})
+		lost := uint64(0)
+		for _, v := range n.lost {
+			lost += v
+		}
+		if n.packets != n.flowPackets+lost || n.frameBytes != n.flowFrameBytes+n.lostBytes {
+			t.Errorf("%s: %d packets %d octets, in flows %d %d, lost %d %d", name, n.packets, n.frameBytes, n.flowPackets, n.flowFrameBytes, lost, n.lostBytes)
+		}
+	})
 	if captures < 700 {
 		t.Errorf("only %d captures", captures)
 	}
@@ -130,11 +94,11 @@ type volume struct{ packets, bytes uint64 }
 // TestOracle compares packets and frame octets of each direction of each
 // conversation with tshark's.
 func TestOracle(t *testing.T) {
-	root, rows := captureList(t)
+	root := corpus.Dir(t)
 	same, total, rttSame, rttTotal, flags, flagTotal := 0, 0, 0, 0, 0, 0
-	for _, c := range rows {
-		text, err := os.ReadFile(filepath.Join(root, c.oracle))
-		if c.oracle == "" || err != nil {
+	for _, c := range corpus.Captures(t) {
+		text, err := os.ReadFile(filepath.Join(root, c.Oracle))
+		if c.Oracle == "" || err != nil {
 			continue
 		}
 		var o struct {
@@ -144,7 +108,7 @@ func TestOracle(t *testing.T) {
 			UDP    int `json:"udp_flows"`
 		}
 		if err := json.Unmarshal(text, &o); err != nil {
-			t.Fatalf("%s: %v", c.oracle, err)
+			t.Fatalf("%s: %v", c.Oracle, err)
 		}
 		if o.Listed < o.TCP+o.UDP {
 			continue // only part of the flows is listed
@@ -160,7 +124,7 @@ func TestOracle(t *testing.T) {
 			return fmt.Sprintf("%s %s %d %s %d", proto, a, ap, b, bp)
 		}
 		ours := map[string]float64{}
-		run(t, filepath.Join(root, c.path), DefaultConfig(), nil, func(r *flow.Record) {
+		run(t, c.Path, DefaultConfig(), nil, func(r *flow.Record) {
 			proto := map[uint8]string{flow.ProtoTCP: "tcp", flow.ProtoUDP: "udp"}[r.Protocol]
 			if proto == "" {
 				return
@@ -194,7 +158,7 @@ func TestOracle(t *testing.T) {
 			if got[k] == w {
 				same++
 			} else if bad++; bad <= 2 {
-				t.Logf("%s: %s -ours %v +tshark %v", c.path, k, got[k], w)
+				t.Logf("%s: %s -ours %v +tshark %v", c.Name, k, got[k], w)
 			}
 			if strings.HasPrefix(k, "tcp") {
 				flagTotal++
@@ -208,7 +172,7 @@ func TestOracle(t *testing.T) {
 			if d := ours[k] - w; d < 3e-6 && d > -3e-6 {
 				rttSame++
 			} else if testing.Verbose() {
-				t.Logf("%s: %s rtt -ours %.6f +tshark %.6f", c.path, k, ours[k], w)
+				t.Logf("%s: %s rtt -ours %.6f +tshark %.6f", c.Name, k, ours[k], w)
 			}
 		}
 	}
@@ -220,7 +184,7 @@ func TestOracle(t *testing.T) {
 
 // TestCommunityID checks the key of every flow of the specification's captures.
 func TestCommunityID(t *testing.T) {
-	root := sharedCaptures(t)
+	root := corpus.Dir(t)
 	files, _ := filepath.Glob(filepath.Join(root, "community-id/*.pcap"))
 	text, err := os.ReadFile(filepath.Join(root, "community-id/expected/baseline_deflt.json"))
 	if err != nil || len(files) == 0 {

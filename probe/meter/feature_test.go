@@ -5,12 +5,12 @@ import (
 	"io"
 	"math"
 	"math/rand/v2"
-	"path/filepath"
 	"slices"
 	"testing"
 	"time"
 
 	"github.com/tapwatch/tapwatch/probe/capture"
+	"github.com/tapwatch/tapwatch/probe/corpus"
 	"github.com/tapwatch/tapwatch/probe/decode"
 	"github.com/tapwatch/tapwatch/proto/flow"
 )
@@ -249,16 +249,15 @@ func moments(v []float64) (low, high, mean, std float64) {
 // TestFeatures recomputes the behaviour columns of every record of every
 // capture from its packets, in the plainest way.
 func TestFeatures(t *testing.T) {
-	root, rows := captureList(t)
 	records, compared, skipped := 0, 0, 0
-	for i, c := range rows {
+	for i, c := range corpus.Captures(t) {
 		if testing.Short() && i%4 != 0 {
 			continue
 		}
 		for _, cfg := range []Config{{}, {ActiveTimeout: time.Second, IdleTimeout: 500 * time.Millisecond, MaxFlows: 50, FloodRate: -1}} {
-			n := &notebook{t: t, path: c.path, packets: map[segmentName][]seenPacket{}, seen: map[uint64]map[uint64]uint64{},
+			n := &notebook{t: t, path: c.Name, packets: map[segmentName][]seenPacket{}, seen: map[uint64]map[uint64]uint64{},
 				ecn: map[uint64][2]uint8{}, asked: map[uint64]int64{}, dirty: map[uint64]bool{}}
-			n.run(filepath.Join(root, c.path), cfg)
+			n.run(c.Path, cfg)
 			records, compared, skipped = records+n.records, compared+n.exchanges, skipped+n.skipped
 		}
 	}

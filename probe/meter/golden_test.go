@@ -9,6 +9,7 @@ import (
 	"testing"
 	"unsafe"
 
+	"github.com/tapwatch/tapwatch/probe/corpus"
 	"github.com/tapwatch/tapwatch/proto/flow"
 )
 
@@ -17,7 +18,7 @@ var update = flag.Bool("update", false, "write the golden files anew")
 // TestGolden keeps whole records of a few captures: tags, tunnels, fragments,
 // every transport. Fields that are empty are left out.
 func TestGolden(t *testing.T) {
-	root := sharedCaptures(t)
+	root := corpus.Dir(t)
 	for _, path := range []string{
 		"community-id/icmp6.pcap", "community-id/sctp.pcap", "zeek/q-in-q.pcap", "zeek/mixed-vlan-mpls.pcap", "zeek/pppoe.pcap",
 		"zeek/tunnels/vxlan.pcap", "zeek/tunnels/geneve.pcap", "pcapplusplus/ip6_fragments.pcap", "ndpi/6in4tunnel.pcap", "corelight/long_connection.pcap",

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/tapwatch/tapwatch/probe/corpus"
 	"github.com/tapwatch/tapwatch/proto/flow"
 )
 
@@ -20,7 +21,7 @@ import (
 // flows are others where it takes all ICMP between two hosts for one flow, and
 // the sender of a first answer for the initiator.
 func TestIpfixprobe(t *testing.T) {
-	root := sharedCaptures(t)
+	root := corpus.Dir(t)
 	text, err := os.ReadFile(filepath.Join(root, "ipfixprobe/expected/mixed.pcap.pstats.csv"))
 	if err != nil {
 		t.Skip("no expected results of ipfixprobe in ../shared/captures")
@@ -99,7 +100,7 @@ func TestIpfixprobe(t *testing.T) {
 // TestArkime compares volumes and the distribution of packet sizes with the
 // packet lengths that Arkime lists: each is the frame with 16 octets of its own.
 func TestArkime(t *testing.T) {
-	root := sharedCaptures(t)
+	root := corpus.Dir(t)
 	files, _ := filepath.Glob(filepath.Join(root, "arkime/expected/*.test.json"))
 	if len(files) == 0 {
 		t.Skip("no expected results of Arkime in ../shared/captures")

@@ -3,8 +3,6 @@ package meter
 import (
 	"errors"
 	"io"
-	"os"
-	"path/filepath"
 	"testing"
 
 	"github.com/tapwatch/tapwatch/probe/capture"
@@ -12,19 +10,6 @@ import (
 	"github.com/tapwatch/tapwatch/probe/dpi"
 	"github.com/tapwatch/tapwatch/proto/flow"
 )
-
-// sharedCaptures returns the folder of captures beside the repository.
-func sharedCaptures(t testing.TB) string {
-	t.Helper()
-	root, err := filepath.Abs("../../../shared/captures")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := os.Stat(filepath.Join(root, "captures.tsv")); err != nil {
-		t.Skip("no ../shared/captures beside the repository")
-	}
-	return root
-}
 
 // totals is what a capture holds and what became of it.
 type totals struct {

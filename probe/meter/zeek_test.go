@@ -1,11 +1,7 @@
 package meter
 
 import (
-	"archive/tar"
-	"bufio"
-	"compress/gzip"
 	"fmt"
-	"io"
 	"maps"
 	"os"
 	"path/filepath"
@@ -14,33 +10,12 @@ import (
 	"testing"
 	"time"
 
+	"github.com/tapwatch/tapwatch/probe/corpus"
 	"github.com/tapwatch/tapwatch/proto/flow"
 )
 
 // zeekRow is one line of a conn.log.
-type zeekRow map[string]string
-
-func readConnLog(r io.Reader) (rows []zeekRow) {
-	var fields []string
-	sc := bufio.NewScanner(r)
-	sc.Buffer(nil, 1<<20)
-	for sc.Scan() {
-		cols := strings.Split(sc.Text(), "\t")
-		if cols[0] == "#fields" {
-			fields = cols[1:]
-			continue
-		}
-		if strings.HasPrefix(cols[0], "#") || len(cols) != len(fields) {
-			continue
-		}
-		row := zeekRow{}
-		for i, f := range fields {
-			row[f] = cols[i]
-		}
-		rows = append(rows, row)
-	}
-	return rows
-}
+type zeekRow = map[string]string
 
 // zeekCase is a capture with the conn.log that a plain run of Zeek makes of it.
 type zeekCase struct{ capture, log, test string }
@@ -58,7 +33,7 @@ func plainZeek(command string) bool {
 
 // zeekCases collects baselines from the unpacked captures and from the corpus.
 func zeekCases(t *testing.T) (cases []zeekCase) {
-	root := sharedCaptures(t)
+	root := corpus.Dir(t)
 	index, err := os.ReadFile(filepath.Join(root, "zeek/expected/INDEX.tsv"))
 	if err != nil {
 		t.Fatal(err)
@@ -69,8 +44,7 @@ func zeekCases(t *testing.T) (cases []zeekCase) {
 			cases = append(cases, zeekCase{filepath.Join(root, c[0]), filepath.Join(root, c[4]), c[1]})
 		}
 	}
-	dir := t.TempDir()
-	unpack(t, filepath.Join(root, "corpus/zeek.tar.gz"), dir)
+	dir := corpus.Unpack(t, "zeek")
 	logs, _ := filepath.Glob(filepath.Join(dir, "expected/*/*/conn.log"))
 	more, _ := filepath.Glob(filepath.Join(dir, "expected/*/*/*/conn.log"))
 	for _, log := range append(logs, more...) {
@@ -79,41 +53,6 @@ func zeekCases(t *testing.T) (cases []zeekCase) {
 		cases = append(cases, zeekCase{filepath.Join(dir, "Traces", capture), log, filepath.Base(filepath.Dir(rel))})
 	}
 	return cases
-}
-
-func unpack(t *testing.T, archive, dir string) {
-	t.Helper()
-	f, err := os.Open(archive)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	z, err := gzip.NewReader(f)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for r := tar.NewReader(z); ; {
-		h, err := r.Next()
-		if err == io.EOF {
-			return
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		if h.Typeflag != tar.TypeReg || !filepath.IsLocal(h.Name) {
-			continue
-		}
-		path := filepath.Join(dir, h.Name)
-		os.MkdirAll(filepath.Dir(path), 0o755)
-		out, err := os.Create(path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if _, err := io.Copy(out, r); err != nil {
-			t.Fatal(err)
-		}
-		out.Close()
-	}
 }
 
 // connKey names a connection without its direction.
@@ -161,18 +100,12 @@ func TestZeek(t *testing.T) {
 	equal, total := map[string]int{}, map[string]int{}
 	conns, found, explained := 0, 0, map[string]int{}
 	for _, c := range zeekCases(t) {
-		log, err := os.Open(c.log)
-		if err != nil {
-			t.Fatal(err)
-		}
-		want := readConnLog(log)
-		log.Close()
 		ours := map[string][]zeekRow{}
 		for _, r := range zeekLike(t, c.capture) {
 			k := connKey(r["proto"], r["id.orig_h"], r["id.orig_p"], r["id.resp_h"], r["id.resp_p"])
 			ours[k] = append(ours[k], r)
 		}
-		for _, w := range want {
+		for _, w := range corpus.ZeekLog(t, c.log) {
 			if p := w["proto"]; p != "tcp" && p != "udp" || w["id.orig_h"] == "" || w["history"] == "" {
 				continue
 			}

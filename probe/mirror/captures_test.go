@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/tapwatch/tapwatch/probe/capture"
+	"github.com/tapwatch/tapwatch/probe/corpus"
 	"github.com/tapwatch/tapwatch/probe/decode"
 	"github.com/tapwatch/tapwatch/probe/dpi"
 	"github.com/tapwatch/tapwatch/probe/meter"
@@ -59,30 +60,13 @@ func observeFile(t testing.TB, o *Observer, path string) {
 // TestRealCaptures: what is found in the real captures, all of which were looked at: testdata/real.golden says why each finding is right.
 // Nothing may be found in any other.
 func TestRealCaptures(t *testing.T) {
-	root, err := filepath.Abs("../../../shared/captures")
-	if err != nil {
-		t.Fatal(err)
-	}
-	index, err := os.ReadFile(filepath.Join(root, "captures.tsv"))
-	if err != nil {
-		t.Skip("no ../shared/captures beside the repository")
-	}
 	var got strings.Builder
-	n := 0
-	for line := range strings.Lines(string(index)) {
-		path, _, _ := strings.Cut(line, "\t")
-		if path == "path" {
-			continue
-		}
-		n++
+	for _, c := range corpus.Captures(t) {
 		o := New(DefaultConfig())
-		observeFile(t, o, filepath.Join(root, path))
+		observeFile(t, o, c.Path)
 		for _, f := range o.Findings() {
-			fmt.Fprintf(&got, "%s: %s %s: %s\n", path, f.Severity, f.Kind, f.Text)
+			fmt.Fprintf(&got, "%s: %s %s: %s\n", c.Name, f.Severity, f.Kind, f.Text)
 		}
-	}
-	if n < 100 {
-		t.Fatalf("%d captures", n)
 	}
 	golden := filepath.Join("testdata", "real.golden")
 	old, _ := os.ReadFile(golden)

@@ -3,14 +3,13 @@ package mirror
 import (
 	"math"
 	"math/rand/v2"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/tapwatch/tapwatch/probe/capture"
+	"github.com/tapwatch/tapwatch/probe/corpus"
 	"github.com/tapwatch/tapwatch/probe/decode"
 	"github.com/tapwatch/tapwatch/proto/flow"
 )
@@ -47,23 +46,11 @@ func (w *withheld) Next(f *capture.Frame) error {
 // TestLossEstimate: one packet in 100 is withheld from captures that have no loss of their own; the estimate over all of them is within 0.2 points of
 // the truth.
 func TestLossEstimate(t *testing.T) {
-	root, err := filepath.Abs("../../../shared/captures")
-	if err != nil {
-		t.Fatal(err)
-	}
-	index, err := os.ReadFile(filepath.Join(root, "captures.tsv"))
-	if err != nil {
-		t.Skip("no ../shared/captures beside the repository")
-	}
 	var parts [][]Counts
 	var passed, dropped uint64
-	for line := range strings.Lines(string(index)) {
-		path, _, _ := strings.Cut(line, "\t")
-		if path == "path" {
-			continue
-		}
+	for _, listed := range corpus.Captures(t) {
 		whole := New(DefaultConfig())
-		observeFile(t, whole, filepath.Join(root, path))
+		observeFile(t, whole, listed.Path)
 		clean := true
 		for _, c := range whole.Counts() {
 			clean = clean && c.Unseen == 0 && c.OneWay == 0 && c.copies() == 0 && c.Acked > 0
@@ -72,7 +59,7 @@ func TestLossEstimate(t *testing.T) {
 			continue
 		}
 		for seed := range uint64(8) { // more of the same, with other packets withheld
-			src, err := capture.OpenFile(filepath.Join(root, path), capture.FileOptions{})
+			src, err := capture.OpenFile(listed.Path, capture.FileOptions{})
 			if err != nil {
 				t.Fatal(err)
 			}

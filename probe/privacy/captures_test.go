@@ -3,7 +3,6 @@ package privacy
 import (
 	"io/fs"
 	"net/netip"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -11,21 +10,17 @@ import (
 	"time"
 
 	"github.com/tapwatch/tapwatch/probe/capture"
+	"github.com/tapwatch/tapwatch/probe/corpus"
 	"github.com/tapwatch/tapwatch/probe/decode"
 	"github.com/tapwatch/tapwatch/probe/dpi"
 	"github.com/tapwatch/tapwatch/probe/meter"
 	"github.com/tapwatch/tapwatch/proto/flow"
 )
 
-const captures = "../../../shared/captures"
-
 // captureFiles are the captures of up to limit bytes.
 func captureFiles(t testing.TB, limit int64) (files []string) {
 	t.Helper()
-	if _, err := os.Stat(captures); err != nil {
-		t.Skipf("no captures to read: %v", err)
-	}
-	err := filepath.WalkDir(captures, func(path string, d fs.DirEntry, err error) error {
+	err := filepath.WalkDir(corpus.Dir(t), func(path string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() {
 			return err
 		}
@@ -162,7 +157,7 @@ func TestNothingLeavesTheProbe(t *testing.T) {
 					found++
 					if found < 20 {
 						i := strings.Index(text, word)
-						t.Errorf("%s, %s: %s %s is still there: …%s…", strings.TrimPrefix(path, captures), mode, what, word, text[max(0, i-60):min(len(text), i+60)])
+						t.Errorf("%s, %s: %s %s is still there: …%s…", strings.TrimPrefix(path, corpus.Dir(t)), mode, what, word, text[max(0, i-60):min(len(text), i+60)])
 					}
 				}
 			}

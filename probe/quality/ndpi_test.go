@@ -12,6 +12,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/tapwatch/tapwatch/probe/corpus"
 	"github.com/tapwatch/tapwatch/proto/flow"
 )
 
@@ -129,9 +130,7 @@ func withPort(s string) (netip.AddrPort, error) {
 
 // ndpiCaptures calls f for each capture with nDPI's result.
 func ndpiCaptures(t *testing.T, f func(name, path string, expected []ndpiFlow)) {
-	root := captures(t)
-	dir := t.TempDir()
-	unpack(t, filepath.Join(root, "corpus/ndpi.tar.gz"), dir)
+	root, dir := corpus.Dir(t), corpus.Unpack(t, "ndpi")
 	for _, where := range [][2]string{{filepath.Join(root, "ndpi"), filepath.Join(root, "ndpi/expected")}, {filepath.Join(dir, "pcap"), filepath.Join(dir, "result")}} {
 		files, err := filepath.Glob(filepath.Join(where[0], "*.*"))
 		if err != nil || len(files) == 0 {

@@ -4,14 +4,11 @@
 package quality
 
 import (
-	"archive/tar"
-	"compress/gzip"
 	"errors"
 	"flag"
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -22,55 +19,6 @@ import (
 	"github.com/tapwatch/tapwatch/probe/meter"
 	"github.com/tapwatch/tapwatch/proto/flow"
 )
-
-const shared = "../../../shared/captures"
-
-// captures returns the directory with the reference captures, or skips.
-func captures(t *testing.T) string {
-	t.Helper()
-	if _, err := os.Stat(shared); err != nil {
-		t.Skipf("%s is missing: the reference captures lie beside the project", shared)
-	}
-	return shared
-}
-
-// unpack extracts a corpus into dir.
-func unpack(t *testing.T, archive, dir string) {
-	t.Helper()
-	f, err := os.Open(archive)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	z, err := gzip.NewReader(f)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for r := tar.NewReader(z); ; {
-		h, err := r.Next()
-		if errors.Is(err, io.EOF) {
-			return
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		path := filepath.Join(dir, filepath.Clean("/"+h.Name))
-		if h.FileInfo().IsDir() {
-			continue
-		}
-		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-			t.Fatal(err)
-		}
-		out, err := os.Create(path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		_, err = io.Copy(out, r)
-		if err := errors.Join(err, out.Close()); err != nil {
-			t.Fatal(err)
-		}
-	}
-}
 
 // records meters a capture with everything on and returns copies of its records.
 func records(t *testing.T, path string) (all []flow.Record) {

@@ -5,13 +5,13 @@ import (
 	"fmt"
 	"maps"
 	"net/netip"
-	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
 	"testing"
 
+	"github.com/tapwatch/tapwatch/probe/corpus"
 	"github.com/tapwatch/tapwatch/proto/flow"
 )
 
@@ -180,34 +180,6 @@ func zeekPath(v string, _ map[string]string) string {
 	return strings.ReplaceAll(v, `\\`, `\`)
 }
 
-// readZeek reads a log as one map per line; unset columns are not in it.
-func readZeek(t *testing.T, path string) (rows []map[string]string) {
-	t.Helper()
-	text, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var fields []string
-	for line := range strings.Lines(string(text)) {
-		columns := strings.Split(strings.TrimSuffix(line, "\n"), "\t")
-		switch {
-		case columns[0] == "#fields":
-			fields = columns[1:]
-		case columns[0] == "ts": // cut without its heading
-			fields = columns
-		case line[0] != '#' && len(columns) == len(fields):
-			row := map[string]string{}
-			for i, f := range fields {
-				if v := columns[i]; v != "-" && v != "(empty)" {
-					row[f] = v
-				}
-			}
-			rows = append(rows, row)
-		}
-	}
-	return rows
-}
-
 // ends are a flow's addresses and ports as Zeek's logs have them: without the
 // protocol.
 func ends(row map[string]string) (pair, bool) {
@@ -223,51 +195,28 @@ func ends(row map[string]string) (pair, bool) {
 // TestZeekFields: what the logs of Zeek's own tests tell of a connection is in
 // its records.
 func TestZeekFields(t *testing.T) {
-	root, dir := captures(t), t.TempDir()
-	unpack(t, filepath.Join(root, "corpus/zeek.tar.gz"), dir)
 	a := tally{name: "fields as Zeek's"}
 	certificates := tally{name: "certificates as Zeek's"}
-	for _, where := range [][2]string{{filepath.Join(root, "zeek"), filepath.Join(root, "zeek/expected")}, {filepath.Join(dir, "Traces"), filepath.Join(dir, "expected")}} {
-		logs := map[string][]string{} // by capture
-		err := filepath.WalkDir(where[1], func(path string, e os.DirEntry, err error) error {
-			if err != nil || e.IsDir() || filepath.Ext(path) != ".log" {
-				return err
-			}
-			name, err := filepath.Rel(where[1], filepath.Dir(filepath.Dir(path)))
-			logs[name] = append(logs[name], path)
-			return err
-		})
-		if err != nil {
-			t.Fatal(err)
+	for _, trace := range corpus.ZeekTraces(t) {
+		all := records(t, trace.Path)
+		ours := map[pair][]*flow.Record{}
+		prints := map[string]*flow.Record{}
+		for i := range all {
+			k := keyOf(&all[i])
+			k.proto = 0
+			ours[k] = append(ours[k], &all[i])
+			prints[all[i].CertSHA256] = &all[i]
 		}
-		for _, name := range slices.Sorted(maps.Keys(logs)) {
-			path := filepath.Join(where[0], name)
-			if _, err := os.Stat(path); err != nil {
-				continue
-			}
-			all := records(t, path)
-			ours := map[pair][]*flow.Record{}
-			prints := map[string]*flow.Record{}
-			for i := range all {
-				k := keyOf(&all[i])
-				k.proto = 0
-				ours[k] = append(ours[k], &all[i])
-				prints[all[i].CertSHA256] = &all[i]
-			}
-			for _, log := range logs[name] {
-				kind := strings.TrimSuffix(filepath.Base(log), ".log")
-				rows := readZeek(t, log)
+		for _, log := range trace.Logs {
+			kind := strings.TrimSuffix(filepath.Base(log), ".log")
+			rows := corpus.ZeekSet(t, log)
+			for _, row := range rows {
 				if kind == "x509" {
-					for _, row := range rows {
-						checkCertificate(&certificates, name, row, prints)
-					}
+					checkCertificate(&certificates, trace.Name, row, prints)
 				}
 				for _, f := range zeekFields {
-					if f.log != kind {
-						continue
-					}
-					for _, row := range rows {
-						checkField(&a, name, &f, row, ours)
+					if f.log == kind {
+						checkField(&a, trace.Name, &f, row, ours)
 					}
 				}
 			}
