@@ -35,7 +35,14 @@ func insertSettings(token string) clickhouse.Settings {
 // identityColumns come before those of flow.ColumnNames.
 var identityColumns = []string{"probe", "site", "epoch", "worker", "seq", "row", "kafka_partition", "kafka_offset", "received"}
 
-var insertFlows = "INSERT INTO flows (" + strings.Join(append(slices.Clone(identityColumns), flow.ColumnNames()...), ", ") + ")"
+// insertFlows is the statement for those columns, and then those of an Enricher.
+func insertFlows(e Enricher) string {
+	names := append(slices.Clone(identityColumns), flow.ColumnNames()...)
+	if e != nil {
+		names = append(names, e.Columns()...)
+	}
+	return "INSERT INTO flows (" + strings.Join(names, ", ") + ")"
+}
 
 // dayBlock is the rows of one insert as columns, and what is to be found in the
 // table afterwards. All attempts read the same columns.
@@ -88,6 +95,9 @@ func (s *Store) buildDay(b *consume.Block, day int64, messages []message) *dayBl
 		d.columns = append(d.columns, plain(d.block.Values(i), flow.ColumnType(i)))
 	}
 	d.sum = contentSum(d.block, seq, row)
+	if s.enrich != nil { // behind the sum: what is known about a flow may differ the next time
+		d.columns = append(d.columns, s.enrich.Values(site, d.block)...)
+	}
 	return d
 }
 
@@ -172,7 +182,7 @@ func (s *Store) insert(ctx context.Context, token, queryID string, d *dayBlock) 
 				}
 			}
 		}))
-	batch, err := s.conn.PrepareBatch(ctx, insertFlows)
+	batch, err := s.conn.PrepareBatch(ctx, s.insertFlows)
 	if err != nil {
 		o.err = fmt.Errorf("insert into flows: %w", err)
 		return o

@@ -42,23 +42,37 @@ var (
 	ErrAltered = errors.New("stored with other content")
 )
 
-// Config is what New needs; all fields are required.
+// Config is what New needs; all fields but Enrich are required.
 type Config struct {
 	Conn    driver.Conn
 	Timeout time.Duration // of one insert or query
 	Ops     *ops.Ops
+	Enrich  Enricher // nil: rows are stored as they come
+}
+
+// Enricher adds what is known about flows besides what the probe saw. It is
+// asked once for each insert, by several goroutines at once.
+type Enricher interface {
+	// Columns of `flows` that Values fills, always the same.
+	Columns() []string
+	// Values are those columns for the records of b, each as long as b, which
+	// must not be kept; site is where each was seen. It cannot fail: what is
+	// not known, or not in time, is left empty.
+	Values(site []string, b *flow.Block) []any
 }
 
 // Store may be used by several goroutines at once.
 type Store struct {
-	conn     driver.Conn
-	timeout  time.Duration
-	ops      *ops.Ops
-	log      *slog.Logger
-	metrics  *metrics
-	instance string // tells the query ids of this process from others'
-	blocks   sync.Pool
-	now      func() time.Time
+	conn        driver.Conn
+	enrich      Enricher
+	timeout     time.Duration
+	ops         *ops.Ops
+	log         *slog.Logger
+	metrics     *metrics
+	insertFlows string
+	instance    string // tells the query ids of this process from others'
+	blocks      sync.Pool
+	now         func() time.Time
 }
 
 // New returns a Store; the schema must be there already.
@@ -66,6 +80,7 @@ func New(cfg Config) *Store {
 	return &Store{
 		conn: cfg.Conn, timeout: cfg.Timeout, ops: cfg.Ops, log: cfg.Ops.Log,
 		metrics: newMetrics(cfg.Ops.Registry), instance: newInstance(),
+		enrich: cfg.Enrich, insertFlows: insertFlows(cfg.Enrich),
 		blocks: sync.Pool{New: func() any { return flow.NewBlock() }}, now: time.Now,
 	}
 }
