@@ -24,7 +24,7 @@ func Packets(ctx context.Context, path, filter string, count int, out io.Writer)
 	}
 	defer src.Close()
 	w := bufio.NewWriter(out)
-	err = capture.Guard(src, func() error { return list(ctx, src, count, w) })
+	err = list(ctx, src, count, w)
 	if s := src.Stats(); err == nil && s.Truncation != nil {
 		err = s.Truncation
 	}

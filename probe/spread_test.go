@@ -25,8 +25,8 @@ func sortedRecords(text string) []string {
 	return lines
 }
 
-// Several workers make the very records that one makes, on plain files, which
-// are mapped, and on compressed ones, which are copied; and all together on
+// Several workers make the very records that one makes, on plain files and on
+// compressed ones; and all together on
 // a stream whose clock steps from capture to capture.
 func TestWorkersMakeTheSameRecords(t *testing.T) {
 	paths := []string{demo, filepath.Join(demo, "3-protocols.pcap.gz")}

@@ -21,7 +21,7 @@ func benchCapture(b *testing.B) string {
 // CPU, which one goroutine without waiting is about the same as of time.
 func BenchmarkFile(b *testing.B) {
 	path := benchCapture(b)
-	for name, opt := range map[string]FileOptions{"mapped": {Map: true}, "streamed": {}, "filtered": {Filter: "tcp port 443"}} {
+	for name, opt := range map[string]FileOptions{"streamed": {}, "filtered": {Filter: "tcp port 443"}} {
 		b.Run(name, func(b *testing.B) {
 			var n uint64
 			for b.Loop() {

@@ -26,27 +26,24 @@ func inBlocks(t *testing.T, path string, opt FileOptions, block int) (frames []F
 			frames = append(frames, f)
 		}
 	}
-	last = Guard(src, func() error {
-		room := make([]Frame, max(block, 1))
-		for {
-			n := 1
-			var err error
-			if block == 0 {
-				err = src.Next(&room[0])
-			} else {
-				n, err = NextBlock(src, room)
-			}
-			switch {
-			case err == ErrTimeout:
-				continue
-			case err != nil:
-				return err
-			case n < 1 || n > len(room):
-				t.Fatalf("%d frames in a block of %d", n, len(room))
-			}
+	room := make([]Frame, max(block, 1))
+	for last == nil {
+		n := 1
+		if block == 0 {
+			last = src.Next(&room[0])
+		} else {
+			n, last = NextBlock(src, room)
+		}
+		switch {
+		case last == ErrTimeout:
+			last = nil
+		case last != nil:
+		case n < 1 || n > len(room):
+			t.Fatalf("%d frames in a block of %d", n, len(room))
+		default:
 			keep(room[:n])
 		}
-	})
+	}
 	return frames, src.Stats(), last
 }
 
@@ -66,16 +63,16 @@ func TestBlocksAreTheFrames(t *testing.T) {
 			}
 			want, wantStats, wantErr := inBlocks(t, path, FileOptions{}, 0)
 			for _, block := range []int{1, 7, 64} {
-				for _, mapped := range []bool{false, true} {
-					got, st, err := inBlocks(t, path, FileOptions{Map: mapped}, block)
+				for _, opt := range ways() {
+					got, st, err := inBlocks(t, path, opt, block)
 					if len(got) != len(want) || st.Received != wantStats.Received || st.ReceivedBytes != wantStats.ReceivedBytes ||
 						errors.Is(err, io.EOF) != errors.Is(wantErr, io.EOF) {
-						t.Fatalf("blocks of %d, mapped %v: (-got +want)\n-%d frames, %v\n+%d frames, %v", block, mapped, len(got), err, len(want), wantErr)
+						t.Fatalf("blocks of %d, %+v: (-got +want)\n-%d frames, %v\n+%d frames, %v", block, opt, len(got), err, len(want), wantErr)
 					}
 					for i := range got {
 						g, w := got[i], want[i]
 						if g.Time != w.Time || g.Len != w.Len || g.LinkType != w.LinkType || g.Interface != w.Interface || !bytes.Equal(g.Data, w.Data) {
-							t.Fatalf("blocks of %d, mapped %v: frame %d is %+v, want %+v", block, mapped, i, g, w)
+							t.Fatalf("blocks of %d, %+v: frame %d is %+v, want %+v", block, opt, i, g, w)
 						}
 					}
 				}
@@ -89,9 +86,9 @@ func TestBlockEndsBeforeError(t *testing.T) {
 	whole := threePackets()
 	for _, cut := range []int{1, 17} {
 		path := writeFile(t, "cut.pcap", whole[:len(whole)-cut])
-		for _, mapped := range []bool{false, true} {
-			one, _, _ := inBlocks(t, path, FileOptions{Map: mapped}, 0)
-			got, st, err := inBlocks(t, path, FileOptions{Map: mapped}, 64)
+		for _, opt := range ways() {
+			one, _, _ := inBlocks(t, path, opt, 0)
+			got, st, err := inBlocks(t, path, opt, 64)
 			if len(got) != len(one) || !errors.Is(err, io.EOF) || !errors.Is(st.Truncation, ErrTruncatedFile) {
 				t.Errorf("%d frames, want %d; %v, %v", len(got), len(one), err, st.Truncation)
 			}

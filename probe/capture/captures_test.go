@@ -45,8 +45,8 @@ func drain(t testing.TB, src Source) (Stats, error) {
 func TestRecordedCaptures(t *testing.T) {
 	for _, c := range corpus.Captures(t) {
 		t.Run(c.Name, func(t *testing.T) {
-			for _, mapped := range []bool{false, true} {
-				src, err := OpenFile(c.Path, FileOptions{Map: mapped})
+			for _, opt := range ways() {
+				src, err := OpenFile(c.Path, opt)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -56,7 +56,7 @@ func TestRecordedCaptures(t *testing.T) {
 					t.Fatalf("ended with %v, %v", err, st.Truncation)
 				}
 				if st.Received != c.Packets || st.ReceivedBytes != c.Bytes {
-					t.Fatalf("mapped %t: %d packets, %d bytes (want %d, %d)", mapped, st.Received, st.ReceivedBytes, c.Packets, c.Bytes)
+					t.Fatalf("%+v: %d packets, %d bytes (want %d, %d)", opt, st.Received, st.ReceivedBytes, c.Packets, c.Bytes)
 				}
 			}
 		})
@@ -85,10 +85,10 @@ func TestListRecorded(t *testing.T) {
 	}
 }
 
-// memorySource reads b as a file that is mapped, or streamed.
+// memorySource reads b as a file that is there at once (r is nil), or through r.
 func memorySource(b []byte, r io.Reader) (*fileSource, error) {
 	s := &fileSource{path: "memory"}
-	if s.win = (window{buf: b}); r != nil {
+	if s.win = (window{buf: b, ended: io.EOF}); r != nil {
 		s.win = window{r: r}
 	}
 	return s, s.detect()

@@ -114,10 +114,13 @@ func frames(t testing.TB, src Source) []got {
 	}
 }
 
-// bothWays reads b as a mapped file, and as a stream that comes byte by byte.
+// ways are those to read a file.
+func ways() []FileOptions { return []FileOptions{{}, {Chunks: NewChunks(2)}} }
+
+// bothWays reads b as a file that is there at once, and as a stream that comes byte by byte.
 func bothWays(t *testing.T, b []byte, want []got) {
 	t.Helper()
-	for name, r := range map[string]io.Reader{"mapped": nil, "streamed": &dribble{b: b}} {
+	for name, r := range map[string]io.Reader{"at once": nil, "streamed": &dribble{b: b}} {
 		src, err := memorySource(b, r)
 		if err != nil {
 			t.Fatalf("%s: %v", name, err)

@@ -4,8 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"runtime/debug"
-	"unsafe"
 
 	"github.com/klauspost/compress/zstd"
 )
@@ -23,11 +21,6 @@ type fileSource struct {
 	path    string
 	win     window
 	format  format
-	mapped  []byte // nil: streamed
-	behind  int    // mapped: pages below this offset were given back
-	ahead   int    // mapped: pages below this offset were asked for
-	guarded bool   // within Guard
-	touched byte   // keeps touch from being optimised away
 	expr    string
 	filters map[uint16]*Filter // by link type
 	filter  *Filter            // of link; nil: all pass
@@ -37,34 +30,12 @@ type fileSource struct {
 	closers []func() error
 }
 
-// releaseStep is how much of a map is kept before it is given back, so that a
-// large file does not fill the resident set.
-const releaseStep = 32 << 20
-
-// populateStep is how many bytes of a map are brought in at once: one system
-// call in place of a page fault for every 4 to 64 KiB.
-const populateStep = 2 << 20
-
-func (s *fileSource) Next(f *Frame) (err error) {
+func (s *fileSource) Next(f *Frame) error {
 	if s.done != nil {
 		return s.done
 	}
-	if s.mapped != nil {
-		if s.win.pos-s.behind >= releaseStep {
-			s.release()
-		}
-		if s.win.pos >= s.ahead {
-			s.populate()
-		}
-		if !s.guarded {
-			defer s.recoverFault(debug.SetPanicOnFault(true), &err)
-		}
-	}
 	if err := s.next(f); err != nil {
 		return s.stop(err)
-	}
-	if s.mapped != nil && !s.guarded {
-		s.touch(f.Data)
 	}
 	return nil
 }
@@ -74,9 +45,6 @@ func (s *fileSource) Next(f *Frame) (err error) {
 func (s *fileSource) NextBlock(frames []Frame) (n int, err error) {
 	if err := s.Next(&frames[0]); err != nil {
 		return 0, err
-	}
-	if s.mapped != nil && !s.guarded {
-		return 1, nil
 	}
 	s.win.held = true
 	for n = 1; n < len(frames); n++ {
@@ -113,18 +81,6 @@ func (s *fileSource) next(f *Frame) error {
 		s.stats.ReceivedBytes += uint64(f.Len)
 		return nil
 	}
-}
-
-// touch reads one byte of every page of b while Next can still catch the fault.
-func (s *fileSource) touch(b []byte) {
-	if len(b) == 0 {
-		return
-	}
-	t := b[len(b)-1]
-	for i := 0; i < len(b); i += 4096 {
-		t += b[i]
-	}
-	s.touched += t
 }
 
 // stop turns what the format's reader returned into what Next returns.
@@ -184,72 +140,6 @@ func (s *fileSource) compile(link uint16) error {
 	return nil
 }
 
-// release gives the pages behind the read position back to the system.
-func (s *fileSource) release() {
-	end := s.win.pos &^ (1<<16 - 1)
-	if end > s.behind {
-		releasePages(s.mapped[s.behind:end])
-		s.behind = end
-	}
-}
-
-// populate brings in the next pages.
-func (s *fileSource) populate() {
-	begin := s.win.pos &^ (1<<16 - 1)
-	s.ahead = min(begin+populateStep, len(s.mapped))
-	populatePages(s.mapped[begin:s.ahead])
-	if s.ahead == len(s.mapped) {
-		s.ahead++ // never again
-	}
-}
-
-// recoverFault ends the file when its map faulted, which is what happens when
-// somebody truncates the file meanwhile. Any other panic goes on.
-func (s *fileSource) recoverFault(before bool, err *error) {
-	debug.SetPanicOnFault(before)
-	if r := recover(); r != nil {
-		if !faultIn(r, s.mapped) {
-			panic(r)
-		}
-		*err = s.cut("shrank while it was read")
-	}
-}
-
-// Guard runs fn, which reads frames and their bytes, and returns an error
-// wrapping ErrTruncatedFile instead of dying when a mapped file shrinks after
-// Next and before its bytes are looked at. Next alone guards only itself. The
-// cost is one defer per call of fn: put the whole loop into it.
-func Guard(src Source, fn func() error) (err error) {
-	s, ok := src.(*fileSource)
-	if !ok || s.mapped == nil {
-		return fn()
-	}
-	before := debug.SetPanicOnFault(true)
-	s.guarded = true
-	defer func() {
-		s.guarded = false
-		debug.SetPanicOnFault(before)
-		if r := recover(); r != nil {
-			if !faultIn(r, s.mapped) {
-				panic(r)
-			}
-			s.cut("shrank while it was read")
-			err = s.stats.Truncation
-		}
-	}()
-	return fn()
-}
-
-// faultIn says whether the panic r is a memory fault within m.
-func faultIn(r any, m []byte) bool {
-	e, ok := r.(interface{ Addr() uintptr })
-	if !ok || len(m) == 0 {
-		return false
-	}
-	first := uintptr(unsafe.Pointer(unsafe.SliceData(m)))
-	return e.Addr() >= first && e.Addr()-first < uintptr(len(m))
-}
-
 func (s *fileSource) Stats() Stats {
 	st := s.stats
 	st.RecordedDropped = s.format.recordedDropped()
@@ -266,7 +156,7 @@ func (s *fileSource) Close() error {
 			first = fmt.Errorf("close capture %s: %w", shownName(s.path), cause(err))
 		}
 	}
-	s.closers, s.mapped, s.win = nil, nil, window{}
+	s.closers, s.win = nil, window{}
 	if s.done == nil {
 		s.done = io.EOF
 	}

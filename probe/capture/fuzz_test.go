@@ -9,7 +9,7 @@ import (
 	"golang.org/x/net/bpf"
 )
 
-// FuzzFile reads bytes as a file, mapped and streamed: both see the same, what
+// FuzzFile reads bytes as a file, at once and streamed: both see the same, what
 // is delivered was in the file, and every file ends.
 func FuzzFile(f *testing.F) {
 	f.Add(threePackets())
@@ -56,11 +56,11 @@ func FuzzFile(f *testing.F) {
 			}
 		}
 		if ends[0] != ends[1] || len(all[0]) != len(all[1]) {
-			t.Fatalf("mapped: %d, %q; streamed: %d, %q", len(all[0]), ends[0], len(all[1]), ends[1])
+			t.Fatalf("at once: %d, %q; streamed: %d, %q", len(all[0]), ends[0], len(all[1]), ends[1])
 		}
 		for i := range all[0] {
 			if all[0][i] != all[1][i] {
-				t.Fatalf("frame %d: mapped %+v, streamed %+v", i, all[0][i], all[1][i])
+				t.Fatalf("frame %d: at once %+v, streamed %+v", i, all[0][i], all[1][i])
 			}
 		}
 	})

@@ -23,14 +23,8 @@ type FileOptions struct {
 	// pipe in which nothing moves; 0 means 100 ms. Regular and compressed
 	// files never time out.
 	BlockTime time.Duration
-	// Map maps a plain, regular file into memory instead of reading it through
-	// a buffer; pages are brought in by stretches of populateStep. Both cost the
-	// same CPU where every header is looked at; a map copies nothing. The read
-	// loop belongs into Guard: it is what keeps a file that shrinks meanwhile
-	// from ending the process, and spares Next from guarding itself.
-	Map bool
 	// Chunks is where a file is read to, so that frames outlive the block they
-	// came in (see ChunkOf); nil: a buffer of its own. It cannot be used with Map.
+	// came in (see ChunkOf); nil: a buffer of its own.
 	Chunks *Chunks
 }
 
@@ -75,25 +69,13 @@ func (s *fileSource) start(f *os.File, opt FileOptions) error {
 	if st.Mode().IsRegular() && st.Size() == 0 {
 		return fmt.Errorf("%w (0 bytes): whatever wrote it captured nothing or was stopped before its first flush", ErrEmptyFile)
 	}
-	if opt.Map && opt.Chunks == nil && st.Mode().IsRegular() && s.path != "-" {
-		var head [4]byte
-		if n, _ := f.ReadAt(head[:], 0); n == 4 && compression(head[:]) == "" {
-			if m, err := mapFile(f, st.Size()); err == nil {
-				s.mapped = m
-				s.closers = append(s.closers, func() error { return unmapFile(m) })
-				s.win = window{buf: m}
-			}
-		}
-	}
-	if s.mapped == nil {
-		if err := s.stream(f, st.Mode(), opt); err != nil {
-			return err
-		}
+	if err := s.stream(f, st.Mode(), opt); err != nil {
+		return err
 	}
 	if err := s.detect(); err != nil {
 		return err
 	}
-	if opt.Chunks != nil && s.mapped == nil {
+	if opt.Chunks != nil {
 		s.win.useChunks(opt.Chunks)
 		s.closers = append(s.closers, func() error { s.win.chunk.Release(); return nil })
 	}

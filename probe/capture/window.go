@@ -19,8 +19,8 @@ const streamStart = 256 << 10
 // deadliner is the part of *os.File that a pipe or socket needs for timeouts.
 type deadliner interface{ SetReadDeadline(time.Time) error }
 
-// window is the stretch of a file that can be looked at: all of it when it is
-// mapped (r is nil), otherwise a bounded buffer that slides over a stream.
+// window is the stretch of a file that can be looked at: a bounded buffer that
+// slides over it.
 type window struct {
 	buf  []byte
 	pos  int   // the next unread byte in buf
@@ -62,8 +62,8 @@ func (w *window) fill(n int) error {
 		if w.debt == 0 && have >= n {
 			return nil
 		}
-		if w.r == nil || w.ended != nil {
-			if w.ended != nil && w.ended != io.EOF {
+		if w.ended != nil {
+			if w.ended != io.EOF {
 				return w.ended
 			}
 			if w.debt == 0 && have == 0 {

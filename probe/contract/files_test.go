@@ -169,24 +169,21 @@ func TestBombs(t *testing.T) {
 }
 
 // TestNothingRecovers keeps recovery out of the way of packets: what panics is
-// to end the process, so that tests and operators see it. Only the fault of a
-// mapped file that shrinks is caught, in capture.
+// to end the process, so that tests and operators see it.
 func TestNothingRecovers(t *testing.T) {
-	found := 0
+	read := 0
 	err := filepath.WalkDir("..", func(path string, d os.DirEntry, err error) error {
 		if err != nil || d.IsDir() || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") {
 			return err
 		}
+		read++
 		text, err := os.ReadFile(path)
-		if n := bytes.Count(text, []byte("= recover()")); n > 0 {
-			found++
-			if path != filepath.Join("..", "capture", "file.go") {
-				t.Errorf("%s recovers from panics", path)
-			}
+		if bytes.Contains(text, []byte("= recover()")) {
+			t.Errorf("%s recovers from panics", path)
 		}
 		return err
 	})
-	if err != nil || found == 0 {
-		t.Errorf("%d files recover; %v", found, err)
+	if err != nil || read < 100 {
+		t.Errorf("%d files read; %v", read, err)
 	}
 }

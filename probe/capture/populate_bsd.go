@@ -1,5 +1,0 @@
-//go:build darwin || freebsd
-
-package capture
-
-const madvPopulateRead = 3 // MADV_WILLNEED
