@@ -49,6 +49,10 @@ type ClickHouseConfig struct {
 	// reach RunChildIfAsked or ClickHouseChild. Empty = os.Executable().
 	Exec []string
 
+	// Extra are further elements of the server's configuration, as XML, such as
+	// storage_configuration with an encrypted disk, or backups.
+	Extra string
+
 	// Users exist besides `default`, which may do all but manage users, has no password, and is
 	// reachable from this machine only. The embedded server has no CREATE USER.
 	Users []ClickHouseUser
@@ -158,6 +162,7 @@ func configXML(cfg ClickHouseConfig, instance string) []byte {
 		x.shut("merge_tree")
 	}
 
+	x.WriteString(cfg.Extra)
 	x.elem("users_config", filepath.Join(cfg.Dir, usersFile))
 	x.shut("clickhouse")
 	return []byte(x.String())
