@@ -57,9 +57,7 @@ type Report struct {
 	LandlockLevel int    // the kernel's ABI version, 0: none
 }
 
-// Complete says that everything was applied.
-func (r Report) Complete() bool { return len(r.missing()) == 0 }
-
+// missing says what was not applied, and why not.
 func (r Report) missing() (list []string) {
 	for _, m := range [][2]string{{"capabilities", r.Capabilities}, {"no_new_privs", r.NoNewPrivs}, {"landlock", r.Landlock}, {"seccomp", r.Seccomp}} {
 		if m[1] != "" {

@@ -138,7 +138,7 @@ func serve(t *testing.T, set func(*Config)) *service {
 			t.Error(err)
 		}
 	})
-	s.url = "https://" + server.Addr()
+	s.url = "https://" + server.listener.Addr().String()
 	return s
 }
 

@@ -111,14 +111,6 @@ func (s *Server) Listen() error {
 	return nil
 }
 
-// Addr is the host:port that is listened on; "" before Listen.
-func (s *Server) Addr() string {
-	if s.listener == nil {
-		return ""
-	}
-	return s.listener.Addr().String()
-}
-
 // Serve answers until ctx ends; then fetches that are under way are broken off.
 func (s *Server) Serve(ctx context.Context) error {
 	if err := s.Listen(); err != nil {

@@ -34,9 +34,6 @@ func (t *Table) Bytes() int {
 		len(t.index.slots)*int(unsafe.Sizeof(slot{}))
 }
 
-// Emergency reports whether the table is in an emergency.
-func (t *Table) Emergency() bool { return t.emergency }
-
 func (t *Table) fuller(percent int) bool {
 	return t.entries.used*100 >= t.maxFlows*percent || t.Bytes()*100 >= t.maxBytes*percent
 }

@@ -143,7 +143,7 @@ func testFlood(t *testing.T, next attack, flood uint32, sums bool) {
 			talk(n, fmt.Sprint("A ", 101+had, " ", 501+had, " 10"), 'c')
 			talk(n, fmt.Sprint("A ", 501+had, " ", 111+had, " 10"), 's')
 		}
-		entered = entered || tbl.Emergency()
+		entered = entered || tbl.emergency
 		if i%4096 == 0 {
 			if tbl.Bytes() > limit || tbl.entries.used > cfg.MaxFlows {
 				t.Fatalf("%d octets, %d flows", tbl.Bytes(), tbl.entries.used)
@@ -157,7 +157,7 @@ func testFlood(t *testing.T, next attack, flood uint32, sums bool) {
 		at += second
 		tbl.Advance(at)
 	}
-	left := !tbl.Emergency()
+	left := !tbl.emergency
 	s := tbl.Stats()
 	tbl.Flush(flow.EndForced)
 	end := tbl.Stats()

@@ -3,12 +3,11 @@ package mirror
 import (
 	"fmt"
 	"math"
-	"slices"
 	"strings"
 	"time"
 )
 
-// Counts is what an Observer knows of one interface. Those of several workers can be added.
+// Counts is what an Observer knows of one interface.
 type Counts struct {
 	Interface string
 	Packets   uint64 // given to Packet
@@ -180,17 +179,6 @@ func (cfg Config) missing(c *Counts) (ids []uint16) {
 	return ids
 }
 
-// Counts returns a copy of what is known, one for each interface, in the order met.
-func (o *Observer) Counts() []Counts {
-	list := make([]Counts, 0, len(o.list))
-	for _, c := range o.list {
-		if c.Packets+c.Records > 0 {
-			list = append(list, *c)
-		}
-	}
-	return list
-}
-
 // Findings returns what is beyond doubt, by interface in the order met. It is empty for a good mirror, and for one that showed too little.
 func (o *Observer) Findings() (list []Finding) {
 	for _, c := range o.list {
@@ -313,35 +301,4 @@ func (c *Counts) mostCopies() (how, hint string) {
 	}
 	return "nothing differs between the copies", "mirror received frames only (SPAN source 'rx', analyzer input ingress) when a whole VLAN or all ports are the source: with 'both', what passes " +
 		"between two of them is copied where it comes in and where it goes out"
-}
-
-// Add adds the counts of another worker for the same interface.
-func (c *Counts) Add(d *Counts) {
-	for _, n := range [...][2]*uint64{{&c.Packets, &d.Packets}, {&c.Records, &d.Records}, {&c.Cut, &d.Cut}, {&c.Lengths, &d.Lengths}, {&c.SwitchCut, &d.SwitchCut},
-		{&c.Compared, &d.Compared}, {&c.Across, &d.Across}, {&c.Large, &d.Large}, {&c.Joined, &d.Joined}, {&c.Checked, &d.Checked}, {&c.Partial, &d.Partial},
-		{&c.Damaged, &d.Damaged}, {&c.OneWay, &d.OneWay}, {&c.TwoWay, &d.TwoWay}, {&c.Pairs, &d.Pairs}, {&c.HalfTagged, &d.HalfTagged}, {&c.TwoTags, &d.TwoTags}, {&c.TwoTunnels, &d.TwoTunnels},
-		{&c.Acked, &d.Acked}, {&c.Unseen, &d.Unseen}, {&c.Acks, &d.Acks}, {&c.UnseenAcks, &d.UnseenAcks}, {&c.Backwards, &d.Backwards}} {
-		*n[0] += *n[1]
-	}
-	for i := range c.Doubled {
-		c.Doubled[i] += d.Doubled[i]
-	}
-	for i := range c.VLANs {
-		c.VLANs[i] |= d.VLANs[i]
-	}
-	c.AcrossSum += d.AcrossSum
-	c.CutLength, c.MSS = max(c.CutLength, d.CutLength), max(c.MSS, d.MSS)
-	c.BackwardsMost, c.ClockOffset = max(c.BackwardsMost, d.BackwardsMost), min(c.ClockOffset, d.ClockOffset)
-}
-
-// Sum returns an Observer that knows what all of list know, for findings of a probe with several workers. Its Packet must not be called.
-func Sum(cfg Config, list ...[]Counts) *Observer {
-	sum := New(cfg)
-	for _, l := range list {
-		for i := range l {
-			sum.counts(l[i].Interface).Add(&l[i])
-		}
-	}
-	sum.list = slices.DeleteFunc(sum.list, func(c *Counts) bool { return c.Packets+c.Records == 0 })
-	return sum
 }

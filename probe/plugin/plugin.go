@@ -131,28 +131,6 @@ func (r *Recogniser) check() error {
 	return nil
 }
 
-// Recognise asks the recognisers of list in order, as package dpi does: the first Yes wins and its name is returned. open
-// reports that there was no Yes, but a Maybe. Nothing is allocated.
-func Recognise(list []Recogniser, b []byte, f Flow) (app string, open bool) {
-	for i := range list {
-		r := &list[i]
-		ask := r.Stream
-		if f.Protocol == protoUDP {
-			ask = r.Datagram
-		}
-		if ask == nil || !r.Asks(f) {
-			continue
-		}
-		switch ask(b, f) {
-		case Yes:
-			return r.App, false
-		case Maybe:
-			open = true
-		}
-	}
-	return "", open
-}
-
 const (
 	protoTCP = 6
 	protoUDP = 17

@@ -61,14 +61,36 @@ func TestPatterns(t *testing.T) {
 		{"client says it", "220-greetings", tcp, "", false},
 		{"empty", "", tcp, "", true},
 	} {
-		if app, open := Recognise(list, []byte(c.octets), c.f); app != c.app || open != c.open {
+		if app, open := recognise(list, []byte(c.octets), c.f); app != c.app || open != c.open {
 			t.Errorf("%s: %q %t, want %q %t", c.name, app, open, c.app, c.open)
 		}
 	}
 	b := []byte("ACME/1.0")
-	if n := testing.AllocsPerRun(100, func() { Recognise(list, b, tcp) }); n != 0 {
+	if n := testing.AllocsPerRun(100, func() { recognise(list, b, tcp) }); n != 0 {
 		t.Errorf("%v allocations", n)
 	}
+}
+
+// recognise asks the recognisers of list in order, as package dpi does: the first Yes wins and its name is returned. open
+// reports that there was no Yes, but a Maybe.
+func recognise(list []Recogniser, b []byte, f Flow) (app string, open bool) {
+	for i := range list {
+		r := &list[i]
+		ask := r.Stream
+		if f.Protocol == protoUDP {
+			ask = r.Datagram
+		}
+		if ask == nil || !r.Asks(f) {
+			continue
+		}
+		switch ask(b, f) {
+		case Yes:
+			return r.App, false
+		case Maybe:
+			open = true
+		}
+	}
+	return "", open
 }
 
 func TestWrongPatterns(t *testing.T) {
@@ -113,7 +135,7 @@ func FuzzPatterns(f *testing.F) {
 		if err := (Set{Recognisers: list}).Check(); err != nil {
 			t.Error(err)
 		}
-		if app, open := Recognise(list, b, Flow{protocol, port, port, fromSrc}); app != "" && open {
+		if app, open := recognise(list, b, Flow{protocol, port, port, fromSrc}); app != "" && open {
 			t.Errorf("%q and open", app)
 		}
 	})

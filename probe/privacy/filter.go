@@ -148,22 +148,6 @@ func (f *Filter) RevealText(s string) (string, error) {
 	return "", kit.Hint(fmt.Errorf("reveal %q: not an IP address and not a MAC address", s), "names and users are hashed: only a guess can be tried")
 }
 
-// Name and User return the pseudonyms of a host or server name and of a user name: hashes cannot be reversed, but a guess can be tried.
-func (f *Filter) Name(s string) string {
-	if f == nil {
-		return s
-	}
-	return f.name(s)
-}
-
-// User is described with Name.
-func (f *Filter) User(s string) string {
-	if f == nil {
-		return s
-	}
-	return f.user(s)
-}
-
 // hardwareAddress returns the pseudonym of a MAC.
 func (f *Filter) hardwareAddress(m flow.MAC) flow.MAC {
 	switch {

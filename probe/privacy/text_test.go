@@ -88,9 +88,9 @@ func nibbles(a string, n int) string {
 
 func TestNamesAndUsers(t *testing.T) {
 	f := within(t, Config{Names: Hash, Users: Hash})
-	n, u, p := f.Name("www.example.org"), f.User("alice"), f.Address(netip.MustParseAddr("10.1.2.3")).String()
-	if !strings.HasPrefix(n, "n~") || len(n) != 18 || n != f.Name("WWW.Example.org.") || n == f.Name("example.org") || n[2:] == f.User("www.example.org")[2:] {
-		t.Errorf("names: %s, %s, %s, %s", n, f.Name("WWW.Example.org."), f.Name("example.org"), f.User("www.example.org"))
+	n, u, p := f.name("www.example.org"), f.user("alice"), f.Address(netip.MustParseAddr("10.1.2.3")).String()
+	if !strings.HasPrefix(n, "n~") || len(n) != 18 || n != f.name("WWW.Example.org.") || n == f.name("example.org") || n[2:] == f.user("www.example.org")[2:] {
+		t.Errorf("names: %s, %s, %s, %s", n, f.name("WWW.Example.org."), f.name("example.org"), f.user("www.example.org"))
 	}
 	r := &flow.Record{
 		App: "ftp", TLSSNI: "www.example.org", HTTPHost: "www.example.org:8080", HTTPURI: "/private?user=alice", HTTPMethod: "GET",
@@ -128,7 +128,7 @@ func TestNamesAndUsers(t *testing.T) {
 		"cname":      {out.DNSAnswers[1], n},
 		"user":       {out.User, u},
 		"login":      {out.AppRequests[0], "USER " + u},
-		"file":       {out.AppRequests[1], "RETR " + content("salaries") + " " + content("of") + " " + f.Name("2026.txt")},
+		"file":       {out.AppRequests[1], "RETR " + content("salaries") + " " + content("of") + " " + f.name("2026.txt")},
 		"port":       {out.AppRequests[2], "PORT " + p + " 20"},
 		"status":     {out.AppResponses[0], "530"},
 		"offer":      {out.AppResponses[1], "OFFER " + p},
@@ -137,9 +137,9 @@ func TestNamesAndUsers(t *testing.T) {
 		"self":       {out.CertSubject, out.CertIssuer},
 		"san":        {out.CertNames[0], n},
 		"san ip":     {out.CertNames[2], p},
-		"banner":     {out.ServerSoftware, "220 " + f.Name("mail.example.org") + " ESMTP Postfix (" + f.Name("pc-of-alice") + ")"},
-		"agent": {out.HTTPUserAgent, "Mozilla/5.0 (X11; Linux) AppleWebKit/537.36 (+http://" + n + "/bot) " + f.User("alice@example.org") + " " +
-			f.Name("pc-of-alice")},
+		"banner":     {out.ServerSoftware, "220 " + f.name("mail.example.org") + " ESMTP Postfix (" + f.name("pc-of-alice") + ")"},
+		"agent": {out.HTTPUserAgent, "Mozilla/5.0 (X11; Linux) AppleWebKit/537.36 (+http://" + n + "/bot) " + f.user("alice@example.org") + " " +
+			f.name("pc-of-alice")},
 	} {
 		if c[0] != c[1] {
 			t.Errorf("%s (-got +want)\n-%s\n+%s", what, c[0], c[1])
@@ -163,7 +163,7 @@ func TestNamesAndUsers(t *testing.T) {
 	// Users only: names stay, and what is said about users does not.
 	only := testFilter(t, sampleKey, Config{Users: Hash})
 	out = only.Record(r)
-	if out.TLSSNI != r.TLSSNI || out.User != only.User("alice") || out.AppRequests[0] != "USER "+only.User("alice") ||
+	if out.TLSSNI != r.TLSSNI || out.User != only.user("alice") || out.AppRequests[0] != "USER "+only.user("alice") ||
 		strings.Contains(strings.ToLower(out.HTTPURI+strings.Join(out.HTTPRequests, "")), "alice") {
 		t.Errorf("users only: %+v", out)
 	}
@@ -172,16 +172,16 @@ func TestNamesAndUsers(t *testing.T) {
 // Objects of requests: what can be told gets the pseudonym of its own column.
 func TestObjects(t *testing.T) {
 	f := within(t, Config{Names: Hash, Users: Hash})
-	n, u, p := f.Name("dc1.example.org"), f.User("alice"), f.Address(netip.MustParseAddr("10.1.2.3")).String()
+	n, u, p := f.name("dc1.example.org"), f.user("alice"), f.Address(netip.MustParseAddr("10.1.2.3")).String()
 	x := func(s string) string { return f.hash(s, kindContent) }
 	for _, c := range []struct{ app, in, want string }{
 		{"kerberos", "TGS-REP ldap/dc1.example.org rc4-hmac", "TGS-REP ldap/" + n + " rc4-hmac"},
-		{"kerberos", "AS-REQ krbtgt/EXAMPLE.ORG", "AS-REQ krbtgt/" + f.Name("example.org")},
+		{"kerberos", "AS-REQ krbtgt/EXAMPLE.ORG", "AS-REQ krbtgt/" + f.name("example.org")},
 		{"kerberos", "AS-REQ alice/admin", "AS-REQ " + x("alice/admin")},
 		{"smb", `TREE_CONNECT \\10.1.2.3\IPC$`, `TREE_CONNECT \\` + p + `\IPC$`},
 		{"smb", `TREE_CONNECT \\dc1.example.org\Payroll`, `TREE_CONNECT \\` + n + `\` + x("Payroll")},
 		{"smb", "CREATE svcctl", "CREATE svcctl"},
-		{"smb", "CREATE payroll.xls", "CREATE " + f.Name("payroll.xls")},
+		{"smb", "CREATE payroll.xls", "CREATE " + f.name("payroll.xls")},
 		{"stun", "Binding 10.1.2.3:5000", "Binding " + p + ":5000"},
 		{"rtp", "payload PCMA", "payload PCMA"},
 		{"ntp", "SERVER stratum 2", "SERVER stratum 2"},
@@ -189,9 +189,9 @@ func TestObjects(t *testing.T) {
 		{"sip", "INVITE sip:alice@dc1.example.org;user=phone", "INVITE sip:" + u + "@" + n},
 		{"sip", "REGISTER sip:10.1.2.3:5060", "REGISTER sip:" + p + ":5060"},
 		{"sip", "INVITE 4021", "INVITE " + x("4021")},
-		{"smtp", "MAIL FROM:<alice@example.org>", "MAIL FROM:<" + f.User("alice@example.org") + ">"},
+		{"smtp", "MAIL FROM:<alice@example.org>", "MAIL FROM:<" + f.user("alice@example.org") + ">"},
 		{"smtp", "MAIL FROM:<>", "MAIL FROM:<>"},
-		{"smtp", "RCPT TO: <alice@example.org>", "RCPT TO: <" + f.User("alice@example.org") + ">"},
+		{"smtp", "RCPT TO: <alice@example.org>", "RCPT TO: <" + f.user("alice@example.org") + ">"},
 		{"mysql", "QUERY select * from salaries limit 1", "QUERY select * from " + x("salaries") + " limit 1"},
 		{"snmp", "GetNextRequest 1.3.6.1.2.1.1.6.0", "GetNextRequest " + x("1.3.6.1.2.1.1.6.0")},
 		{"redis", "$", "$"},
