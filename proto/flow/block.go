@@ -88,7 +88,7 @@ type communityKind struct{}
 
 func communityHash() column { return column{"community_hash", "UInt64", communityKind{}} }
 
-func (communityKind) encode(*Encoder, *Record)    {}
+func (communityKind) lay(*layout, string)         {}
 func (communityKind) check(*Batch, int) error     { return nil }
 func (communityKind) decode(*Batch, int, *Record) {}
 

@@ -1,13 +1,15 @@
 package flow
 
 import (
+	"encoding/binary"
 	"encoding/json"
 	"fmt"
 	"math"
-	"slices"
+	"math/bits"
 	"strconv"
 	"time"
 	"unicode/utf8"
+	"unsafe"
 )
 
 // column is one field in all its forms. kind does the work for its type.
@@ -19,8 +21,8 @@ type column struct {
 
 // kind is what a column can do.
 type kind interface {
-	// encode appends r's value to the batch under construction.
-	encode(e *Encoder, r *Record)
+	// lay tells the encoder where in a Record the column called name is.
+	lay(l *layout, name string)
 	// check validates the column of a received batch against its n records.
 	check(b *Batch, n int) error
 	// decode sets r's field from record i of a checked batch.
@@ -52,9 +54,17 @@ func num[T integer, W uint32 | uint64](name, sql string, field func(*rec) *T, wi
 	return column{name, sql, numKind[T, W]{field, wire}}
 }
 
-func (k numKind[T, W]) encode(e *Encoder, r *Record) {
-	if v := *k.field(r); v != 0 || e.padding { // see put; most values are zero
-		put(e, k.wire(e.pb), W(v))
+func (k numKind[T, W]) lay(l *layout, name string) {
+	p := placeOf(l, k.field, name, (bits.Len64(uint64(^T(0)))+6)/7)
+	switch unsafe.Sizeof(T(0)) {
+	case 1:
+		l.bytes = append(l.bytes, p)
+	case 2:
+		l.shorts = append(l.shorts, p)
+	case 4:
+		l.words = append(l.words, p)
+	case 8:
+		l.longs = append(l.longs, p)
 	}
 }
 
@@ -68,22 +78,6 @@ func (k numKind[T, W]) block() blockColumn {
 
 func (k numKind[T, W]) json(dst []byte, r *Record) []byte {
 	return strconv.AppendUint(dst, uint64(*k.field(r)), 10)
-}
-
-// put appends v as the value of the record being added. Zeros are left out until
-// another value follows or the batch is sealed: most columns of most records are
-// zero, and a column that is not touched costs no memory access.
-func put[W uint32 | uint64 | int64 | float32](e *Encoder, col *[]W, v W) {
-	if v == 0 && !e.padding {
-		return
-	}
-	if have := len(*col); have < e.n && (have > 0 || !e.padding) {
-		*col = slices.Grow(*col, e.n-have+1)[:e.n]
-		clear((*col)[have:])
-	}
-	if !e.padding {
-		*col = append(*col, v)
-	}
 }
 
 // at is value i of a column that may be absent.
@@ -129,7 +123,9 @@ func float(name string, field func(*rec) *float32, wire func(*pb) *[]float32) co
 	return column{name, "Float32", floatKind{field, wire}}
 }
 
-func (k floatKind) encode(e *Encoder, r *Record) { put(e, k.wire(e.pb), *k.field(r)) }
+func (k floatKind) lay(l *layout, name string) {
+	l.floats = append(l.floats, placeOf(l, k.field, name, 4))
+}
 
 // check refuses what is no number: an aggregate over it would be none either.
 func (k floatKind) check(b *Batch, n int) error {
@@ -161,12 +157,9 @@ func boolean(name string, field func(*rec) *bool, wire func(*pb) *[]uint32) colu
 	return column{name, "Bool", boolKind{field, wire}}
 }
 
-func (k boolKind) encode(e *Encoder, r *Record) {
-	var v uint32
-	if *k.field(r) {
-		v = 1
-	}
-	put(e, k.wire(e.pb), v)
+// lay relies on true being 1 in memory.
+func (k boolKind) lay(l *layout, name string) {
+	l.bytes = append(l.bytes, placeOf(l, k.field, name, 1))
 }
 
 func (k boolKind) check(b *Batch, n int) error       { return checkNums[uint8](*k.wire(b.pb), n) }
@@ -245,11 +238,7 @@ func delta(name string, field func(*rec) *uint64, wire func(*pb) *[]int64) colum
 	return column{name, "UInt64", &deltaKind{field, wire}}
 }
 
-func (k *deltaKind) encode(e *Encoder, r *Record) {
-	v := *k.field(r)
-	put(e, k.wire(e.pb), int64(v-e.lastFlowID))
-	e.lastFlowID = v
-}
+func (k *deltaKind) lay(l *layout, name string) { l.flowID = l.column(name, binary.MaxVarintLen64) }
 
 func (k *deltaKind) check(b *Batch, n int) error {
 	if err := checkLen(len(*k.wire(b.pb)), n); err != nil {
@@ -283,10 +272,7 @@ const timeSQL = "DateTime64(9, 'UTC')"
 func startTime() column { return column{"start", timeSQL, startKind{}} }
 func endTime() column   { return column{"end", timeSQL, endKind{}} }
 
-func (startKind) encode(e *Encoder, r *Record) {
-	put(e, &e.pb.Start, r.Start-e.lastStart)
-	e.lastStart = r.Start
-}
+func (startKind) lay(l *layout, name string) { l.start = l.column(name, binary.MaxVarintLen64) }
 
 // Times of records lie between 1970 and the end of DateTime64(9), 2262; what is
 // outside cannot be stored, so a batch that holds it is refused.
@@ -328,9 +314,7 @@ func (startKind) block() blockColumn {
 }
 func (startKind) json(dst []byte, r *Record) []byte { return appendTime(dst, r.Start) }
 
-func (endKind) encode(e *Encoder, r *Record) {
-	put(e, &e.pb.Duration, uint64(max(r.End-r.Start, 0)))
-}
+func (endKind) lay(l *layout, _ string) { l.duration = l.column("duration", binary.MaxVarintLen64) }
 
 func (endKind) check(b *Batch, n int) error {
 	if err := checkLen(len(b.pb.Duration), n); err != nil {
@@ -366,10 +350,8 @@ func addr(name string, field func(*rec) *Addr, wire func(*pb) *[]uint32) column 
 	return column{name, "IPv6", addrKind{field, wire}}
 }
 
-func (k addrKind) encode(e *Encoder, r *Record) {
-	if a := k.field(r); *a != (Addr{}) || e.padding {
-		put(e, k.wire(e.pb), e.address(*a))
-	}
+func (k addrKind) lay(l *layout, name string) {
+	l.addresses = append(l.addresses, placeOf(l, k.field, name, maxIndex+len(Addr{})))
 }
 
 func (k addrKind) check(b *Batch, n int) error {
@@ -409,10 +391,8 @@ func str(name string, field func(*rec) *string, wire func(*pb) *[]uint32) column
 	return column{name, "String", strKind{field, wire}}
 }
 
-func (k strKind) encode(e *Encoder, r *Record) {
-	if s := *k.field(r); s != "" || e.padding {
-		put(e, k.wire(e.pb), e.string(s))
-	}
+func (k strKind) lay(l *layout, name string) {
+	l.strings = append(l.strings, placeOf(l, k.field, name, maxIndex+textOctets+MaxString))
 }
 
 func (k strKind) check(b *Batch, n int) error {

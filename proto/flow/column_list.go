@@ -1,6 +1,7 @@
 package flow
 
 import (
+	"encoding/binary"
 	"fmt"
 	"math/bits"
 	"strconv"
@@ -32,17 +33,6 @@ func (w listWire) check(b *Batch, n int) ([]uint32, error) {
 	return offsets, nil
 }
 
-func (w listWire) encode(e *Encoder, n int, element func(i int) uint32) {
-	if n == 0 && !e.padding {
-		return
-	}
-	counts, elements := w(e.pb)
-	put(e, counts, uint32(n))
-	for i := range n {
-		*elements = append(*elements, element(i))
-	}
-}
-
 func (w listWire) elements(b *Batch, name string, i int) []uint32 {
 	_, elements := w(b.pb)
 	o := b.offsets[name]
@@ -54,6 +44,7 @@ type listKind[T any] struct {
 	name  string
 	field func(*rec) *[]T
 	listWire
+	octets    int // of an element, at most
 	put       func(*Encoder, T) uint32
 	get       func(*Batch, uint32) T
 	checkAll  func(*Batch, []uint32) error
@@ -62,6 +53,7 @@ type listKind[T any] struct {
 
 func strList(name string, field func(*rec) *[]string, wire listWire) column {
 	return column{name, "Array(String)", listKind[string]{name, field, wire,
+		maxIndex + textOctets + MaxString,
 		(*Encoder).string,
 		(*Batch).string,
 		func(b *Batch, elements []uint32) error { return checkIndexes(elements, len(b.pb.Strings), "string") },
@@ -71,6 +63,7 @@ func strList(name string, field func(*rec) *[]string, wire listWire) column {
 // numList is a list of numbers.
 func numList[T ~uint16 | ~uint32](name string, field func(*rec) *[]T, wire listWire) column {
 	return column{name, fmt.Sprintf("Array(UInt%d)", bits.Len64(uint64(^T(0)))), listKind[T]{name, field, wire,
+		binary.MaxVarintLen32,
 		func(_ *Encoder, v T) uint32 { return uint32(v) },
 		func(_ *Batch, e uint32) T { return T(e) },
 		func(_ *Batch, elements []uint32) error { return checkRange[T](elements) },
@@ -80,15 +73,35 @@ func numList[T ~uint16 | ~uint32](name string, field func(*rec) *[]T, wire listW
 // signedList is a list of numbers that may be negative: zigzag on the wire.
 func signedList(name string, field func(*rec) *[]int32, wire listWire) column {
 	return column{name, "Array(Int32)", listKind[int32]{name, field, wire,
+		binary.MaxVarintLen32,
 		func(_ *Encoder, v int32) uint32 { return uint32(v)<<1 ^ uint32(v>>31) },
 		func(_ *Batch, e uint32) int32 { return int32(e>>1) ^ -int32(e&1) },
 		func(_ *Batch, elements []uint32) error { return nil },
 		func(dst []byte, v int32) []byte { return strconv.AppendInt(dst, int64(v), 10) }}}
 }
 
-func (k listKind[T]) encode(e *Encoder, r *Record) {
+func (k listKind[T]) lay(l *layout, name string) {
+	elements := l.column(name, MaxList*k.octets)
+	elements.zero = 0
+	l.lists = append(l.lists, &listEncoder[T]{k.field, l.column(name+"_n", 1), elements, k.put})
+}
+
+// listEncoder takes a list from records.
+type listEncoder[T any] struct {
+	field            func(*rec) *[]T
+	counts, elements *packed
+	wire             func(*Encoder, T) uint32
+}
+
+func (k *listEncoder[T]) add(e *Encoder, r *Record) {
 	list := *k.field(r)
-	k.listWire.encode(e, len(list), func(i int) uint32 { return k.put(e, list[i]) })
+	if len(list) == 0 {
+		return
+	}
+	e.put(k.counts, uint64(len(list)))
+	for _, v := range list {
+		e.put(k.elements, uint64(k.wire(e, v)))
+	}
 }
 
 func (k listKind[T]) check(b *Batch, n int) (err error) {
