@@ -10,11 +10,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 
 	"github.com/tapwatch/tapwatch/collector/consume"
+	"github.com/tapwatch/tapwatch/collector/retain"
 	"github.com/tapwatch/tapwatch/collector/rollup"
 	"github.com/tapwatch/tapwatch/collector/store"
 	"github.com/tapwatch/tapwatch/proto/kit"
@@ -35,6 +37,7 @@ type Config struct {
 	Probes          Probes            `conf:"probes"`
 	Block           Block             `conf:"block"`
 	Rollup          Rollup            `conf:"rollup"`
+	Retention       retain.Options    `conf:"retention"`
 	Ops             ops.Config        `conf:"ops"`
 }
 
@@ -68,6 +71,7 @@ func DefaultConfig() Config {
 		ClickHouse:      clickhouse.Config{Addr: []string{"127.0.0.1:9000"}},
 		Block:           Block{MaxRows: 100_000, MaxWait: 5 * time.Second, MaxBytes: 512 << 20, Timeout: 60 * time.Second},
 		Rollup:          Rollup{Interval: 10 * time.Second},
+		Retention:       retain.DefaultOptions(),
 		Ops:             ops.Config{Listen: "127.0.0.1:9612", LogLevel: "info", LogFormat: "text"},
 	}
 }
@@ -81,6 +85,7 @@ func Check(cfg Config) error {
 		return kit.Hint(fmt.Errorf("%s: out of range", name), hint)
 	}
 	return errors.Join(
+		cfg.Retention.Check(),
 		cfg.Kafka.Validate(),
 		cfg.ClickHouse.Validate(),
 		positive("topic", cfg.Topic != "" && cfg.Topic != cfg.DeadLetterTopic, "give a name that is not the dead-letter topic's"),
@@ -142,15 +147,26 @@ func collect(ctx context.Context, cfg Config, o *ops.Ops) error {
 		return err
 	}
 	s := store.New(store.Config{Conn: conn, Timeout: cfg.Block.Timeout, Ops: o})
-	lead := func(ctx context.Context) { <-ctx.Done() }
+	lead := []func(context.Context){retain.New(retain.Config{Conn: conn, Options: cfg.Retention, Ops: o}).Run}
 	if cfg.Rollup.Interval > 0 {
-		lead = rollup.New(rollup.Config{Conn: conn, Interval: cfg.Rollup.Interval, Ops: o}).Run
+		lead = append(lead, rollup.New(rollup.Config{Conn: conn, Interval: cfg.Rollup.Interval, Ops: o}).Run)
 	}
 	o.Log.Info("collecting", "topic", cfg.Topic, "group", cfg.Group)
 	return consume.Run(ctx, consume.Config{
 		Kafka: cfg.Kafka, Topic: cfg.Topic, Group: cfg.Group, DeadLetterTopic: cfg.DeadLetterTopic,
 		MaxRows: cfg.Block.MaxRows, MaxWait: cfg.Block.MaxWait, MaxBytes: int64(cfg.Block.MaxBytes),
-		Verify: verify, Store: s.Put, Known: s.Known, Lead: lead,
+		Verify: verify, Store: s.Put, Known: s.Known, Lead: together(lead),
 		Ops: o, Stages: ops.StageLatency(o.Registry, "collector"),
 	})
+}
+
+// together runs all of them, each until the context ends.
+func together(all []func(context.Context)) func(context.Context) {
+	return func(ctx context.Context) {
+		var running sync.WaitGroup
+		for _, run := range all {
+			running.Go(func() { run(ctx) })
+		}
+		running.Wait()
+	}
 }

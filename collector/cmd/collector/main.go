@@ -18,6 +18,6 @@ func main() {
 		Check:   collector.Check,
 		Run:     collector.Run,
 	}
-	s.Commands = []*cobra.Command{migrate(s), replay(s)}
+	s.Commands = []*cobra.Command{migrate(s), replay(s), storage(s), hold(s), erase(s), backup(s), restore(s)}
 	os.Exit(service.Main(s.Command()))
 }
