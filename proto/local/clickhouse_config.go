@@ -162,6 +162,9 @@ func configXML(cfg ClickHouseConfig, instance string) []byte {
 		x.shut("merge_tree")
 	}
 
+	x.open("backups")
+	x.elem("allowed_path", filepath.Join(cfg.Dir, "backups")+"/")
+	x.shut("backups")
 	x.WriteString(cfg.Extra)
 	x.elem("users_config", filepath.Join(cfg.Dir, usersFile))
 	x.shut("clickhouse")
