@@ -214,8 +214,9 @@ func (k *Keeper) report(u Usage, left int64) {
 	k.Ops.Ready("storage", err)
 }
 
-// takeOver removes the TTL of the tables that are kept here. An older collector
-// beside this one is not disturbed.
+// takeOver removes the TTL of the tables that are kept here, unless it moves
+// parts to another disk or volume. An older collector beside this one is not
+// disturbed.
 func (k *Keeper) takeOver(ctx context.Context) error {
 	if k.taken {
 		return nil
@@ -224,7 +225,7 @@ func (k *Keeper) takeOver(ctx context.Context) error {
 	defer cancel()
 	for _, r := range k.Options.rules() {
 		var with uint64
-		if err := k.Conn.QueryRow(ctx, "SELECT count() FROM system.tables WHERE database = currentDatabase() AND name = ? AND position(engine_full, ' TTL ') > 0", r.table).Scan(&with); err != nil {
+		if err := k.Conn.QueryRow(ctx, "SELECT count() FROM system.tables WHERE database = currentDatabase() AND name = ? AND position(engine_full, ' TTL ') > 0 AND position(engine_full, ' TO ') = 0", r.table).Scan(&with); err != nil {
 			return fmt.Errorf("look at %s: %w", r.table, err)
 		}
 		if with > 0 {

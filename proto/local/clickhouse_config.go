@@ -27,9 +27,12 @@ const (
 
 // ClickHouseConfig says how to run ClickHouse. Only Dir is required.
 type ClickHouseConfig struct {
-	Dir      string // state, log and configuration; created, locked while running
-	TCPPort  int    // native protocol; 0 = any free port
-	HTTPPort int    // HTTP; 0 = any free port
+	// Dir holds state, log and configuration; it is created, and locked while
+	// running. The server merges what stands in its config.d/*.xml, such as a
+	// storage_configuration with an encrypted disk.
+	Dir      string
+	TCPPort  int // native protocol; 0 = any free port
+	HTTPPort int // HTTP; 0 = any free port
 
 	// MaxMemory caps the server, in bytes (max_server_memory_usage); queries
 	// beyond it fail, the server lives on. 0 = 4 GiB or half of the machine's
@@ -48,10 +51,6 @@ type ClickHouseConfig struct {
 	// Exec are the words that execute this program again as the child; it must
 	// reach RunChildIfAsked or ClickHouseChild. Empty = os.Executable().
 	Exec []string
-
-	// Extra are further elements of the server's configuration, as XML, such as
-	// storage_configuration with an encrypted disk, or backups.
-	Extra string
 
 	// Users exist besides `default`, which may do all but manage users, has no password, and is
 	// reachable from this machine only. The embedded server has no CREATE USER.
@@ -165,7 +164,6 @@ func configXML(cfg ClickHouseConfig, instance string) []byte {
 	x.open("backups")
 	x.elem("allowed_path", filepath.Join(cfg.Dir, "backups")+"/")
 	x.shut("backups")
-	x.WriteString(cfg.Extra)
 	x.elem("users_config", filepath.Join(cfg.Dir, usersFile))
 	x.shut("clickhouse")
 	return []byte(x.String())
