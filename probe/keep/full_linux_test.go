@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/tapwatch/tapwatch/proto/kit/disk"
 	"golang.org/x/sys/unix"
 )
 
@@ -14,7 +15,7 @@ import (
 // whole.
 func TestFullDisk(t *testing.T) {
 	for name, free := range map[string]func(string) (int64, bool){
-		"known":   available,
+		"known":   disk.Free,
 		"unknown": func(string) (int64, bool) { return 0, false }, // as with a quota: writing fails
 	} {
 		t.Run(name, func(t *testing.T) { fullDisk(t, free, name == "unknown") })

@@ -14,6 +14,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/tapwatch/tapwatch/proto/kit"
+	"github.com/tapwatch/tapwatch/proto/kit/disk"
 )
 
 // sizeOf is what the segments of a directory take.
@@ -120,7 +121,7 @@ func TestMaxAge(t *testing.T) {
 // than it should.
 func TestMinFree(t *testing.T) {
 	cfg := testConfig(t)
-	free, known := available(cfg.Dir)
+	free, known := disk.Free(cfg.Dir)
 	if !known {
 		t.Skip("the free space is not known on this system")
 	}

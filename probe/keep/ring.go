@@ -15,6 +15,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/tapwatch/tapwatch/proto/kit"
+	"github.com/tapwatch/tapwatch/proto/kit/disk"
 	"github.com/tapwatch/tapwatch/proto/seal"
 )
 
@@ -64,7 +65,7 @@ func Open(cfg Config, log *slog.Logger, reg prometheus.Registerer) (*Ring, error
 	if err := cfg.Check(); err != nil {
 		return nil, fmt.Errorf("open packet ring: %w", err)
 	}
-	r := &Ring{cfg: cfg, log: log, run: random64(), now: time.Now, free: available, queue: make(chan *block, maxQueue), stop: make(chan struct{}),
+	r := &Ring{cfg: cfg, log: log, run: random64(), now: time.Now, free: disk.Free, queue: make(chan *block, maxQueue), stop: make(chan struct{}),
 		done: make(chan struct{}), nextID: 1, removed: make(map[string]uint64),
 		segmentBytes: min(int64(cfg.SegmentBytes), max(int64(cfg.MaxBytes)/8, minSegmentBytes))}
 	if err := r.open(); err != nil {
@@ -96,7 +97,7 @@ func (r *Ring) open() (err error) {
 	if r.lock, err = os.OpenFile(filepath.Join(r.cfg.Dir, "lock"), os.O_RDWR|os.O_CREATE, 0o600); err != nil {
 		return err
 	}
-	if err := lockFile(r.lock); err != nil {
+	if err := disk.Lock(r.lock); err != nil {
 		return err
 	}
 	return r.recover()
@@ -217,7 +218,7 @@ func finish(f *os.File, s *segment, dir []byte) error {
 		return err
 	}
 	s.size += int64(len(tail))
-	return fdatasync(f)
+	return disk.Sync(f)
 }
 
 func (r *Ring) unlock() {

@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"runtime"
 	"time"
+
+	"github.com/tapwatch/tapwatch/proto/kit/disk"
 )
 
 // work is the Ring's goroutine: it writes blocks and removes what is too old.
@@ -86,7 +88,7 @@ func (r *Ring) store(b *block) error {
 			break
 		}
 		r.countError()
-		if isFull(err) && try < 4 && r.removeOldest("space") {
+		if disk.Full(err) && try < 4 && r.removeOldest("space") {
 			continue
 		}
 		// What is there of the block is torn: a scan passes over it.
@@ -125,7 +127,7 @@ func (r *Ring) begin() error {
 	}
 	path := filepath.Join(r.cfg.Dir, segmentName(r.nextID))
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
-	for try := 0; isFull(err) && try < 4 && r.removeOldest("space"); try++ {
+	for try := 0; disk.Full(err) && try < 4 && r.removeOldest("space"); try++ {
 		f, err = os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
 	}
 	if err != nil {

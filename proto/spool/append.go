@@ -7,6 +7,7 @@ import (
 	"os"
 	"time"
 
+	"github.com/tapwatch/tapwatch/proto/kit/disk"
 	"github.com/tapwatch/tapwatch/proto/seal"
 )
 
@@ -90,7 +91,7 @@ func (s *Spool) write(rec *Record, n int) (g *group, leader bool, err error) {
 				return g, leader, nil
 			}
 		}
-		if !isFull(err) {
+		if !disk.Full(err) {
 			s.m.ioErrors.WithLabelValues("write").Inc()
 			s.seal() // go on in another file
 			return nil, false, err
@@ -241,7 +242,7 @@ func (s *Spool) publish(g *group) {
 func (s *Spool) fail(err error, groups ...*group) {
 	s.m.ioErrors.WithLabelValues("fsync").Inc()
 	reason := ReasonIOError
-	if isFull(err) {
+	if disk.Full(err) {
 		reason = ReasonSpoolFull
 	}
 	var seg *segment
@@ -311,7 +312,7 @@ func (s *Spool) fdatasync(f *os.File) error {
 		return nil
 	}
 	start := time.Now()
-	err := fdatasync(f)
+	err := disk.Sync(f)
 	s.m.fsync.Observe(time.Since(start).Seconds())
 	return err
 }

@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"github.com/tapwatch/tapwatch/proto/kit/disk"
 )
 
 // recover finds the segments, names what is damaged, and writes the new epoch.
@@ -94,7 +96,7 @@ func (s *Spool) recover() error {
 			s.unlink(g)
 		}
 	}
-	if free := capacity(s.cfg.Dir); free > 0 {
+	if free, known := disk.Free(s.cfg.Dir); known && free > 0 {
 		s.cfg.SegmentBytes = min(s.cfg.SegmentBytes, (s.total+free)/8)
 	}
 	s.cfg.SegmentBytes = max(s.cfg.SegmentBytes, minSegmentBytes)

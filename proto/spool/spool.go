@@ -10,6 +10,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/tapwatch/tapwatch/proto/kit/disk"
 	"github.com/tapwatch/tapwatch/proto/seal"
 )
 
@@ -119,7 +120,7 @@ func (s *Spool) open() error {
 	if s.lock, err = os.OpenFile(filepath.Join(d, "lock"), os.O_RDWR|os.O_CREATE, 0o600); err != nil {
 		return fmt.Errorf("open spool lock: %w", err)
 	}
-	if err := lockFile(s.lock); err != nil {
+	if err := disk.Lock(s.lock); err != nil {
 		return fmt.Errorf("lock spool %s: %w", d, err)
 	}
 	var damaged bool

@@ -8,6 +8,8 @@ import (
 	"hash/crc32"
 	"os"
 	"path/filepath"
+
+	"github.com/tapwatch/tapwatch/proto/kit/disk"
 )
 
 // slotBytes is the size of each of the two slots: maxRanges ranges and as many spans of damage in JSON, at their longest.
@@ -115,7 +117,7 @@ func (st *stateFile) write(s *saved) error {
 		return fmt.Errorf("write spool state: %w", err)
 	}
 	if st.sync {
-		if err := fdatasync(st.f); err != nil {
+		if err := disk.Sync(st.f); err != nil {
 			return fmt.Errorf("sync spool state: %w", err)
 		}
 	}

@@ -1,4 +1,4 @@
-package spool
+package disk
 
 import (
 	"errors"
@@ -8,14 +8,8 @@ import (
 	"golang.org/x/sys/windows"
 )
 
-// fdatasync waits until the bytes and the length of f are on the device.
-func fdatasync(f *os.File) error { return f.Sync() }
-
-// capacity is unknown here.
-func capacity(string) int64 { return 0 }
-
-// lockFile keeps other processes out until f is closed.
-func lockFile(f *os.File) error {
+// Lock keeps other processes out until f is closed.
+func Lock(f *os.File) error {
 	err := windows.LockFileEx(windows.Handle(f.Fd()), windows.LOCKFILE_EXCLUSIVE_LOCK|windows.LOCKFILE_FAIL_IMMEDIATELY, 0, 1, 0, new(windows.Overlapped))
 	if errors.Is(err, windows.ERROR_LOCK_VIOLATION) || errors.Is(err, windows.ERROR_IO_PENDING) {
 		return fmt.Errorf("another process uses it: stop that one, or configure another directory: %w", err)
@@ -23,6 +17,7 @@ func lockFile(f *os.File) error {
 	return err
 }
 
-func isFull(err error) bool {
+// Full reports whether err says that the device or a quota is full.
+func Full(err error) bool {
 	return errors.Is(err, windows.ERROR_DISK_FULL) || errors.Is(err, windows.ERROR_HANDLE_DISK_FULL)
 }
