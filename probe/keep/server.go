@@ -9,7 +9,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log"
 	"log/slog"
 	"net"
 	"net/http"
@@ -24,6 +23,7 @@ import (
 
 	"github.com/tapwatch/tapwatch/probe/capture"
 	"github.com/tapwatch/tapwatch/proto/kit"
+	"github.com/tapwatch/tapwatch/proto/kit/ops"
 )
 
 // Trailers of an answer with packets: without them it is not complete.
@@ -100,7 +100,7 @@ func (s *Server) Listen() error {
 	if s.listener != nil {
 		return nil
 	}
-	l, err := net.Listen("tcp", s.cfg.Listen)
+	l, err := ops.Listen(s.cfg.Listen)
 	if err != nil {
 		return fmt.Errorf("serve packets: %w", err)
 	}
@@ -116,22 +116,11 @@ func (s *Server) Serve(ctx context.Context) error {
 	if err := s.Listen(); err != nil {
 		return err
 	}
-	server := &http.Server{Handler: s.Handler(), ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second, IdleTimeout: 60 * time.Second,
-		MaxHeaderBytes: 16 << 10, ErrorLog: log.New(io.Discard, "", 0), // what a scanner sends to the port is no event of ours
-		BaseContext: func(net.Listener) context.Context { return ctx }}
-	served := make(chan error, 1)
-	go func() { served <- server.Serve(s.listener) }()
-	select {
-	case err := <-served:
+	err := ops.Serve(ctx, s.listener, &http.Server{Handler: s.Handler(), ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second,
+		IdleTimeout: 60 * time.Second, MaxHeaderBytes: 16 << 10, BaseContext: func(net.Listener) context.Context { return ctx }})
+	if err != nil {
 		return fmt.Errorf("serve packets: %w", err)
-	case <-ctx.Done():
 	}
-	end, cancel := context.WithTimeout(context.WithoutCancel(ctx), 3*time.Second)
-	defer cancel()
-	if server.Shutdown(end) != nil {
-		server.Close()
-	}
-	<-served
 	return nil
 }
 

@@ -8,17 +8,13 @@ package ops
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
-	"log"
 	"log/slog"
 	"maps"
 	"net"
 	"net/http"
 	"os"
 	"sync"
-	"syscall"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -161,17 +157,9 @@ func (o *Ops) Listen() error {
 	if o.listen == "" || o.listener != nil {
 		return nil
 	}
-	l, err := net.Listen("tcp", o.listen)
-	switch {
-	case errors.Is(err, syscall.EADDRINUSE):
-		return kit.Hint(fmt.Errorf("listen %s: %w", o.listen, syscall.EADDRINUSE),
-			"another process has this port: stop it, or set another listen address")
-	case errors.Is(err, syscall.EACCES):
-		return kit.Hint(fmt.Errorf("listen %s: %w", o.listen, syscall.EACCES), "choose a port of 1024 or more")
-	case errors.Is(err, syscall.EADDRNOTAVAIL):
-		return kit.Hint(fmt.Errorf("listen %s: %w", o.listen, syscall.EADDRNOTAVAIL), "this machine does not have that address")
-	case err != nil:
-		return fmt.Errorf("listen %s: %w", o.listen, err)
+	l, err := Listen(o.listen)
+	if err != nil {
+		return err
 	}
 	o.listener = l
 	return nil
@@ -197,27 +185,12 @@ func (o *Ops) Serve(ctx context.Context) error {
 		<-ctx.Done()
 		return nil
 	}
-	server := &http.Server{
+	return Serve(ctx, o.listener, &http.Server{
 		Handler:           o.Mux,
 		ReadHeaderTimeout: 5 * time.Second,
 		ReadTimeout:       10 * time.Second,
 		WriteTimeout:      30 * time.Second,
 		IdleTimeout:       60 * time.Second,
 		MaxHeaderBytes:    16 << 10,
-		ErrorLog:          log.New(io.Discard, "", 0), // what a scanner sends to the port is no event of ours
-	}
-	served := make(chan error, 1)
-	go func() { served <- server.Serve(o.listener) }()
-	select {
-	case err := <-served:
-		return fmt.Errorf("serve %s: %w", o.Addr(), err)
-	case <-ctx.Done():
-	}
-	patience, cancel := context.WithTimeout(context.WithoutCancel(ctx), 3*time.Second)
-	defer cancel()
-	if server.Shutdown(patience) != nil {
-		_ = server.Close()
-	}
-	<-served
-	return nil
+	})
 }
