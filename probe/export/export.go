@@ -53,6 +53,7 @@ type Exporter struct {
 	state  func() State
 
 	filling *flow.Encoder
+	made    int    // batches that there are
 	packets uint64 // of the records in filling
 	bytes   uint64
 	free    chan *flow.Encoder
@@ -73,9 +74,6 @@ type sealed struct {
 func New(cfg Config, l *ledger.Ledger, s Store, log *slog.Logger, state func() State) *Exporter {
 	e := &Exporter{cfg: cfg, ledger: l, spool: s, log: log, state: state,
 		free: make(chan *flow.Encoder, batches), full: make(chan sealed, batches), done: make(chan struct{})}
-	for range batches {
-		e.free <- flow.NewEncoder()
-	}
 	go e.seal()
 	return e
 }
@@ -86,7 +84,7 @@ func (e *Exporter) Add(r *flow.Record) {
 	if e.filling != nil && !e.filling.Fits(r) {
 		e.cut(false)
 	}
-	if !e.take() {
+	if !e.take(!e.cfg.Live) {
 		e.ledger.LostRecords(flow.LossQueueFull, 1)
 		return
 	}
@@ -95,21 +93,25 @@ func (e *Exporter) Add(r *flow.Record) {
 	e.bytes += r.FrameBytes()
 }
 
-// take makes sure that there is a batch to fill.
-func (e *Exporter) take() bool {
+// take makes sure that there is a batch to fill: one that is free, a new one as
+// long as there are too few, or, if it shall wait, the next to become free.
+func (e *Exporter) take(wait bool) bool {
 	if e.filling != nil {
-		return true
-	}
-	if !e.cfg.Live {
-		e.filling = <-e.free
 		return true
 	}
 	select {
 	case e.filling = <-e.free:
 		return true
 	default:
-		return false
 	}
+	switch {
+	case e.made < batches:
+		e.filling = flow.NewEncoder()
+		e.made++
+	case wait:
+		e.filling = <-e.free
+	}
+	return e.filling != nil
 }
 
 // Cut seals the current batch, with or without records: a header each second
@@ -118,10 +120,7 @@ func (e *Exporter) take() bool {
 func (e *Exporter) Cut() { e.cut(false) }
 
 func (e *Exporter) cut(last bool) {
-	if last && e.filling == nil {
-		e.filling = <-e.free // the end is always said
-	}
-	if !e.take() {
+	if !e.take(last || !e.cfg.Live) { // the end is always said
 		return
 	}
 	state := e.state()

@@ -45,7 +45,7 @@ type listKind[T any] struct {
 	field func(*rec) *[]T
 	listWire
 	octets    int // of an element, at most
-	put       func(*Encoder, T) uint32
+	put       func(*Encoder, *packed, []T)
 	get       func(*Batch, uint32) T
 	checkAll  func(*Batch, []uint32) error
 	appendOne func([]byte, T) []byte // JSON
@@ -54,7 +54,11 @@ type listKind[T any] struct {
 func strList(name string, field func(*rec) *[]string, wire listWire) column {
 	return column{name, "Array(String)", listKind[string]{name, field, wire,
 		maxIndex + textOctets + MaxString,
-		(*Encoder).string,
+		func(e *Encoder, elements *packed, list []string) {
+			for _, s := range list {
+				e.size += elements.element(uint64(e.string(s)))
+			}
+		},
 		(*Batch).string,
 		func(b *Batch, elements []uint32) error { return checkIndexes(elements, len(b.pb.Strings), "string") },
 		appendString}}
@@ -64,7 +68,11 @@ func strList(name string, field func(*rec) *[]string, wire listWire) column {
 func numList[T ~uint16 | ~uint32](name string, field func(*rec) *[]T, wire listWire) column {
 	return column{name, fmt.Sprintf("Array(UInt%d)", bits.Len64(uint64(^T(0)))), listKind[T]{name, field, wire,
 		binary.MaxVarintLen32,
-		func(_ *Encoder, v T) uint32 { return uint32(v) },
+		func(e *Encoder, elements *packed, list []T) {
+			for _, v := range list {
+				e.size += elements.element(uint64(v))
+			}
+		},
 		func(_ *Batch, e uint32) T { return T(e) },
 		func(_ *Batch, elements []uint32) error { return checkRange[T](elements) },
 		func(dst []byte, v T) []byte { return strconv.AppendUint(dst, uint64(v), 10) }}}
@@ -74,7 +82,11 @@ func numList[T ~uint16 | ~uint32](name string, field func(*rec) *[]T, wire listW
 func signedList(name string, field func(*rec) *[]int32, wire listWire) column {
 	return column{name, "Array(Int32)", listKind[int32]{name, field, wire,
 		binary.MaxVarintLen32,
-		func(_ *Encoder, v int32) uint32 { return uint32(v)<<1 ^ uint32(v>>31) },
+		func(e *Encoder, elements *packed, list []int32) {
+			for _, v := range list {
+				e.size += elements.element(uint64(uint32(v)<<1 ^ uint32(v>>31)))
+			}
+		},
 		func(_ *Batch, e uint32) int32 { return int32(e>>1) ^ -int32(e&1) },
 		func(_ *Batch, elements []uint32) error { return nil },
 		func(dst []byte, v int32) []byte { return strconv.AppendInt(dst, int64(v), 10) }}}
@@ -83,24 +95,20 @@ func signedList(name string, field func(*rec) *[]int32, wire listWire) column {
 func (k listKind[T]) lay(l *layout, name string) {
 	elements := l.column(name, MaxList*k.octets)
 	elements.zero = 0
-	l.lists = append(l.lists, &listEncoder[T]{k.field, l.column(name+"_n", 1), elements, k.put})
+	l.lists = append(l.lists, &listEncoder[T]{placeOf(l, k.field, name+"_n", 1), elements, k.put})
 }
 
 // listEncoder takes a list from records.
 type listEncoder[T any] struct {
-	field            func(*rec) *[]T
-	counts, elements *packed
-	wire             func(*Encoder, T) uint32
+	place    // of its length
+	elements *packed
+	put      func(e *Encoder, elements *packed, list []T)
 }
 
 func (k *listEncoder[T]) add(e *Encoder, r *Record) {
-	list := *k.field(r)
-	if len(list) == 0 {
-		return
-	}
-	e.put(k.counts, uint64(len(list)))
-	for _, v := range list {
-		e.put(k.elements, uint64(k.wire(e, v)))
+	if list := *valueAt[[]T](r, k.place); len(list) > 0 {
+		e.put(k.column, uint64(len(list)))
+		k.put(e, k.elements, list)
 	}
 }
 

@@ -98,8 +98,8 @@ func (e *Encoder) Add(r *Record) {
 	for _, p := range e.floats {
 		if v := *valueAt[float32](r, p); v != 0 {
 			p.column.pad(e.n)
-			p.column.values = binary.LittleEndian.AppendUint32(p.column.values, math.Float32bits(v))
 			p.column.n++
+			p.column.values = binary.LittleEndian.AppendUint32(p.column.values, math.Float32bits(v))
 		}
 	}
 	for _, p := range e.addresses {

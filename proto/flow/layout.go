@@ -22,10 +22,8 @@ type packed struct {
 
 // pad writes zeros until there are n values.
 func (c *packed) pad(n int) {
-	if c.n < n {
-		c.values = append(c.values, make([]byte, (n-c.n)*c.zero)...)
-		c.n = n
-	}
+	c.values = append(c.values, make([]byte, (n-c.n)*c.zero)...)
+	c.n = n
 }
 
 // appendTo appends the field, completed to n values; if all are zero, nothing.
@@ -40,18 +38,24 @@ func (c *packed) appendTo(dst []byte, n int) []byte {
 
 func (c *packed) reset() { c.values, c.n = c.values[:0], 0 }
 
-// put appends v as value n, or as one more element of the list of record n, and
-// returns the octets it takes.
+// put appends v as value n and returns the octets it takes.
 func (c *packed) put(n int, v uint64) (octets int) {
-	c.pad(n)
+	if c.n < n {
+		c.pad(n)
+	}
 	c.n = n + 1
+	return c.element(v)
+}
+
+// element appends v, where all elements of a list are there.
+func (c *packed) element(v uint64) (octets int) {
 	b := c.values
-	octets = len(b)
 	for ; v >= 0x80; v >>= 7 {
 		b = append(b, byte(v)|0x80)
 	}
+	octets = len(b) + 1 - len(c.values)
 	c.values = append(b, byte(v))
-	return len(c.values) - octets
+	return octets
 }
 
 // layout is columns as the encoder reads it: where the values of a Record lie and
@@ -65,6 +69,9 @@ type layout struct {
 	start, duration, flowID     *packed
 	zeros                       int // octets of a record that is zero
 	greatest                    int // octets of a record as large as its limits allow
+
+	record *Record // any, to find out where its fields lie
+	fields protoreflect.FieldDescriptors
 }
 
 // place is where a value of a Record lies, and its column.
@@ -78,9 +85,9 @@ type listPlace interface{ add(e *Encoder, r *Record) }
 
 // newLayout returns the layout of columns, with empty columns.
 func newLayout() (l layout) {
-	fields := new(flowpb.FlowBatch).ProtoReflect().Descriptor().Fields()
-	for i := range fields.Len() {
-		if f := fields.Get(i); f.IsPacked() {
+	l.record, l.fields = new(Record), (*flowpb.FlowBatch)(nil).ProtoReflect().Descriptor().Fields()
+	for i := range l.fields.Len() {
+		if f := l.fields.Get(i); f.IsPacked() {
 			c := packed{zero: 1, field: f.Number()}
 			if f.Kind() == protoreflect.FloatKind {
 				c.zero = 4
@@ -102,14 +109,13 @@ func newLayout() (l layout) {
 // placeOf is the place of field, and of the column called name; its value takes at
 // most so many octets.
 func placeOf[T any](l *layout, field func(*rec) *T, name string, octets int) place {
-	var r Record
-	return place{uintptr(unsafe.Pointer(field(&r))) - uintptr(unsafe.Pointer(&r)), l.column(name, octets)}
+	return place{uintptr(unsafe.Pointer(field(l.record))) - uintptr(unsafe.Pointer(l.record)), l.column(name, octets)}
 }
 
 // column is the column of a field of FlowBatch.
 func (l *layout) column(name string, octets int) *packed {
 	l.greatest += octets
-	number := new(flowpb.FlowBatch).ProtoReflect().Descriptor().Fields().ByName(protoreflect.Name(name)).Number()
+	number := l.fields.ByName(protoreflect.Name(name)).Number()
 	i := slices.IndexFunc(l.columns, func(c packed) bool { return c.field == number })
 	return &l.columns[i]
 }
