@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/tapwatch/tapwatch/collector/consume"
+	"github.com/tapwatch/tapwatch/collector/enrich"
 	"github.com/tapwatch/tapwatch/collector/retain"
 	"github.com/tapwatch/tapwatch/collector/rollup"
 	"github.com/tapwatch/tapwatch/collector/store"
@@ -38,6 +39,7 @@ type Config struct {
 	Block           Block             `conf:"block"`
 	Rollup          Rollup            `conf:"rollup"`
 	Retention       retain.Options    `conf:"retention"`
+	Enrich          enrich.Config     `conf:"enrich"`
 	Ops             ops.Config        `conf:"ops"`
 }
 
@@ -52,6 +54,7 @@ type Block struct {
 	MaxRows  int           `conf:"max_rows" help:"flow records of one insert at most, unless one message has more"`
 	MaxWait  time.Duration `conf:"max_wait" help:"from the first message of a block until it is written"`
 	MaxBytes kit.Bytes     `conf:"max_bytes" help:"memory for messages at hand, all partitions together, estimated"`
+	Reserve  kit.Bytes     `conf:"reserve" help:"free space that inserts leave on ClickHouse's disk; 0: 5 % of it, at most 2GiB"`
 	Timeout  time.Duration `conf:"timeout" help:"of one insert or query; what takes longer is tried again"`
 }
 
@@ -72,6 +75,7 @@ func DefaultConfig() Config {
 		Block:           Block{MaxRows: 100_000, MaxWait: 5 * time.Second, MaxBytes: 512 << 20, Timeout: 60 * time.Second},
 		Rollup:          Rollup{Interval: 10 * time.Second},
 		Retention:       retain.DefaultOptions(),
+		Enrich:          enrich.DefaultConfig(),
 		Ops:             ops.Config{Listen: "127.0.0.1:9612", LogLevel: "info", LogFormat: "text"},
 	}
 }
@@ -86,6 +90,7 @@ func Check(cfg Config) error {
 	}
 	return errors.Join(
 		cfg.Retention.Check(),
+		enrich.Check(cfg.Enrich),
 		cfg.Kafka.Validate(),
 		cfg.ClickHouse.Validate(),
 		positive("topic", cfg.Topic != "" && cfg.Topic != cfg.DeadLetterTopic, "give a name that is not the dead-letter topic's"),
@@ -146,8 +151,14 @@ func collect(ctx context.Context, cfg Config, o *ops.Ops) error {
 	if err := openTopics(ctx, cfg, o); err != nil || ctx.Err() != nil {
 		return err
 	}
-	s := store.New(store.Config{Conn: conn, Timeout: cfg.Block.Timeout, Ops: o})
-	lead := []func(context.Context){retain.New(retain.Config{Conn: conn, Options: cfg.Retention, Ops: o}).Run}
+	known, forget, err := know(ctx, cfg.Enrich, o)
+	if err != nil {
+		return err
+	}
+	defer forget()
+	s := store.New(store.Config{Conn: conn, Timeout: cfg.Block.Timeout, Reserve: int64(cfg.Block.Reserve), Ops: o, Enrich: known.ForFlows()})
+	lead := []func(context.Context){retain.New(retain.Config{Conn: conn, Options: cfg.Retention, Ops: o}).Run,
+		func(ctx context.Context) { known.Lead(ctx, conn) }}
 	if cfg.Rollup.Interval > 0 {
 		lead = append(lead, rollup.New(rollup.Config{Conn: conn, Interval: cfg.Rollup.Interval, Ops: o}).Run)
 	}

@@ -9,6 +9,7 @@
 package consume
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
@@ -46,6 +47,9 @@ type Block struct {
 	Repeated bool
 	// Suspect: rows of its messages may have been written with another token.
 	Suspect bool
+	// Confirm is to be called before each attempt to write. An error says that
+	// the partition may have another owner, and that the block is to be let go.
+	Confirm func(context.Context) error
 }
 
 // Token names the block and its content for ever: topic/partition/from-to/hash.

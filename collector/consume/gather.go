@@ -182,9 +182,11 @@ func (p *partition) commit(ctx context.Context, at Position) error {
 	wait := backoff.Backoff{Min: 50 * time.Millisecond, Max: 2 * time.Second}
 	for {
 		p.beat.tick()
+		began := time.Now()
 		err := p.commitOnce(ctx, at)
 		switch {
 		case err == nil:
+			p.said = began
 			p.metrics.commits.Inc()
 			return nil
 		case errors.Is(err, errFenced):
@@ -199,6 +201,20 @@ func (p *partition) commit(ctx context.Context, at Position) error {
 			return err
 		}
 	}
+}
+
+// confirm makes sure that the partition is still ours before something is
+// written: an owner that was stopped for longer than a session does not know
+// that its promise is not worth anything any more. What is written with the
+// token of a promise that somebody has kept since does no harm; without this, it
+// would after the promise was lost.
+func (p *partition) confirm(ctx context.Context) error {
+	// The wall clock goes on while a machine sleeps, the other one never jumps.
+	now := time.Now()
+	if since := now.Sub(p.said); since < confirmEvery && now.Round(0).Sub(p.said.Round(0)).Abs() < confirmEvery {
+		return nil
+	}
+	return p.commit(ctx, p.machine.Commit())
 }
 
 func (p *partition) commitOnce(ctx context.Context, at Position) error {

@@ -29,6 +29,9 @@ const (
 	// must end well before the session does.
 	grace        = 4 * time.Second
 	leaveTimeout = 3 * time.Second
+	// confirmEvery is how old the last accepted commit may be when a block is
+	// written; well below the session.
+	confirmEvery = 3 * time.Second
 	// stall is how long a partition may do nothing at all, not even wait for
 	// somebody, before the process is given up: a hung owner keeps its
 	// heartbeat, and so its partition, for ever.

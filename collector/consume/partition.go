@@ -53,6 +53,7 @@ type partition struct {
 	reader  *kafka.Reader
 	next    *kafka.Message // read, but of the next block
 	looked  time.Time
+	said    time.Time // when the commit was begun that Kafka last accepted
 }
 
 func newPartition(g *group, gen *kafka.Generation, id int) *partition {
@@ -181,6 +182,7 @@ func (p *partition) block(ctx, hard context.Context) error {
 			return err
 		}
 	}
+	b.Confirm = p.confirm
 	done := p.ticking(hard)
 	err = p.Store(hard, b)
 	done()
@@ -188,6 +190,8 @@ func (p *partition) block(ctx, hard context.Context) error {
 	case err == nil:
 	case hard.Err() != nil:
 		return hard.Err()
+	case errors.Is(err, errFenced):
+		return err
 	default:
 		return &haltError{err}
 	}

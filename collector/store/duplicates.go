@@ -26,20 +26,20 @@ func (s *Store) markDuplicates(ctx context.Context, b *consume.Block, token stri
 		FROM batches
 		WHERE (probe, epoch, worker, seq) IN (SELECT probe, epoch, worker, seq FROM ids)
 		  AND probe IN (SELECT probe FROM ids) AND epoch IN (SELECT epoch FROM ids)
-		  AND status IN ('stored', 'expired') AND block != ?`, token)
+		GROUP BY probe, epoch, worker, seq, topic, kafka_partition, kafka_offset
+		HAVING argMax(status, stored) IN ('stored', 'expired') AND argMax(block, stored) != ?`, token)
 	if err != nil {
 		return fmt.Errorf("query batches: %w", err)
 	}
 	defer rows.Close()
-	type place struct {
-		topic     string
-		partition int32
-		offset    int64
+	type spot struct {
+		topic string
+		place
 	}
-	elsewhere := map[identity][]place{}
+	elsewhere := map[identity][]spot{}
 	for rows.Next() {
 		var id identity
-		var at place
+		var at spot
 		if err := rows.Scan(&id.probe, &id.epoch, &id.worker, &id.seq, &at.topic, &at.partition, &at.offset); err != nil {
 			return fmt.Errorf("query batches: %w", err)
 		}
@@ -56,7 +56,7 @@ func (s *Store) markDuplicates(ctx context.Context, b *consume.Block, token stri
 		}
 		id := m.identity()
 		places := elsewhere[id]
-		here := place{b.Topic, int32(b.Partition), m.Offset}
+		here := spot{b.Topic, m.place(b)}
 		for _, at := range places {
 			if at == here {
 				// The same message, read again after the group lost its position.

@@ -43,6 +43,8 @@ func troubleOf(err error) trouble {
 			return trouble{"schema", "a table or column is missing: run tapwatch-collector migrate"}
 		}
 		return trouble{reason: fmt.Sprintf("code_%d", e.Code)}
+	case errors.Is(err, errReserve):
+		return trouble{reason: "reserve", hint: kit.HintOf(err)}
 	case errors.Is(err, context.DeadlineExceeded):
 		return trouble{"timeout", "ClickHouse is slow to answer"}
 	}

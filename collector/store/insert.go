@@ -49,13 +49,13 @@ func insertFlows(e Enricher) string {
 type dayBlock struct {
 	day      int64
 	messages []*message // that have rows in it
+	parts    []presence // of each of them: what is to be there
 	columns  []any
 	block    *flow.Block
 	rows     int
-	sum      uint64 // see contentSum
 }
 
-// buildDay gathers the rows of a day that have to be written.
+// buildDay gathers the rows of a day that have to be written. releaseDay must follow.
 func (s *Store) buildDay(b *consume.Block, day int64, messages []message) *dayBlock {
 	d := &dayBlock{day: day, block: s.blocks.Get().(*flow.Block)}
 	d.block.Reset()
@@ -77,7 +77,7 @@ func (s *Store) buildDay(b *consume.Block, day int64, messages []message) *dayBl
 			if part.day != day || part.here {
 				continue
 			}
-			d.messages = append(d.messages, m)
+			d.messages, d.parts = append(d.messages, m), append(d.parts, presence{rows: uint64(len(part.rows))})
 			d.block.Add(m.Batch, part.rows)
 			n, h := len(part.rows), m.Batch.Header()
 			probe, site = fill(probe, h.Probe, n), fill(site, h.Site, n)
@@ -94,7 +94,13 @@ func (s *Store) buildDay(b *consume.Block, day int64, messages []message) *dayBl
 	for i := range flow.ColumnNames() {
 		d.columns = append(d.columns, plain(d.block.Values(i), flow.ColumnType(i)))
 	}
-	d.sum = contentSum(d.block, seq, row)
+	first := 0
+	sums := contentSums(d.block, seq, row)
+	for i := range d.parts {
+		for n := int(d.parts[i].rows); n > 0; n, first = n-1, first+1 {
+			d.parts[i].sum += sums[first]
+		}
+	}
 	if s.enrich != nil { // behind the sum: what is known about a flow may differ the next time
 		d.columns = append(d.columns, s.enrich.Values(site, d.block)...)
 	}
@@ -132,33 +138,35 @@ func times(ns []int64) []time.Time {
 	return list
 }
 
-// contentSQL and contentSum are the same sum over the rows, modulo 2^64: it
-// differs when a value has changed, or has moved to another row's key.
+// contentSQL is the sum of contentSums over rows, modulo 2^64: it differs when a
+// value has changed, or has moved to another row's key. Only what the wire brings
+// is in it, so that what is known about a flow besides may change.
 const contentSQL = `sum(bitXor(community_hash, cityHash64(tls_sni)) * 3 + toUInt64(toUnixTimestamp64Nano(start)) * 5 + toUInt64(toUnixTimestamp64Nano(end)) * 7
 	+ src_packets * 11 + dst_packets * 13 + src_bytes * 17 + dst_bytes * 19 + src_frame_bytes * 23 + dst_frame_bytes * 29
 	+ src_payload_bytes * 31 + dst_payload_bytes * 37 + flow_id * 41 + seq * 43 + row * 47)`
 
-func contentSum(b *flow.Block, seq []uint64, row []uint32) uint64 {
+// contentSums is a number for each row.
+func contentSums(b *flow.Block, seq []uint64, row []uint32) []uint64 {
 	names := flow.ColumnNames()
 	value := func(name string) any { return b.Values(slices.Index(names, name)) }
 	u64 := func(name string) []uint64 { return value(name).([]uint64) }
 	start, end := value("start").([]int64), value("end").([]int64)
 	hash, sni := u64("community_hash"), value("tls_sni").([]string)
-	var sum uint64
+	sums := make([]uint64, len(hash))
 	for i := range hash {
 		h := hash[i] ^ city.CH64([]byte(sni[i]))
-		sum += h*3 + uint64(start[i])*5 + uint64(end[i])*7 + seq[i]*43 + uint64(row[i])*47
+		sums[i] = h*3 + uint64(start[i])*5 + uint64(end[i])*7 + seq[i]*43 + uint64(row[i])*47
 	}
 	for _, c := range []struct {
 		name   string
 		factor uint64
 	}{{"src_packets", 11}, {"dst_packets", 13}, {"src_bytes", 17}, {"dst_bytes", 19}, {"src_frame_bytes", 23}, {"dst_frame_bytes", 29},
 		{"src_payload_bytes", 31}, {"dst_payload_bytes", 37}, {"flow_id", 41}} {
-		for _, v := range u64(c.name) {
-			sum += v * c.factor
+		for i, v := range u64(c.name) {
+			sums[i] += v * c.factor
 		}
 	}
-	return sum
+	return sums
 }
 
 // outcome of one attempt that ClickHouse has answered, or not.

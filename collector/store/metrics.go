@@ -9,9 +9,10 @@ import (
 )
 
 type metrics struct {
-	rows, verified, dropped, poisoned, present prometheus.Counter
-	inserts, retries, messages                 *prometheus.CounterVec
-	blockRows, insertSeconds, blockSeconds     prometheus.Histogram
+	rows, verified, dropped, poisoned, present, twins, full prometheus.Counter
+	diskFree, diskReserve                                   prometheus.Gauge
+	inserts, retries, messages                              *prometheus.CounterVec
+	blockRows, insertSeconds, blockSeconds                  prometheus.Histogram
 }
 
 func newMetrics(reg prometheus.Registerer) *metrics {
@@ -20,6 +21,11 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		c := prometheus.NewCounter(prometheus.CounterOpts{Name: prefix + name, Help: help})
 		reg.MustRegister(c)
 		return c
+	}
+	gauge := func(name, help string) prometheus.Gauge {
+		g := prometheus.NewGauge(prometheus.GaugeOpts{Name: prefix + name, Help: help})
+		reg.MustRegister(g)
+		return g
 	}
 	vec := func(label, name, help string) *prometheus.CounterVec {
 		c := prometheus.NewCounterVec(prometheus.CounterOpts{Name: prefix + name, Help: help}, []string{label})
@@ -40,7 +46,11 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		verified:      counter("verifications_total", "Inserts whose rows were counted, because there was doubt."),
 		dropped:       counter("dedup_hits_total", "Inserts that the server dropped because it knew their token."),
 		poisoned:      counter("poisoned_tokens_total", "Tokens that the server knew without having their rows."),
-		present:       counter("present_rows_total", "Flow records of suspect blocks that were there already."),
+		present:       counter("present_rows_total", "Flow records of suspect and repeated blocks that were there already."),
+		twins:         counter("twin_rows_total", "Flow records that two partitions had stored at once, and of which one copy was removed."),
+		full:          counter("reserve_waits_total", "Inserts that were put off because the disk is at its reserve."),
+		diskFree:      gauge("disk_free_bytes", "Free space of the disk that rows go to, as ClickHouse says."),
+		diskReserve:   gauge("disk_reserve_bytes", "What inserts leave free of it."),
 		blockRows:     histogram("block_rows", "Flow records per block.", prometheus.ExponentialBuckets(1, 4, 10)),
 		insertSeconds: histogram("insert_seconds", "Time of one insert that succeeded.", seconds),
 		blockSeconds:  histogram("block_seconds", "Time to store one block, waiting included.", seconds),

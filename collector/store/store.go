@@ -42,12 +42,13 @@ var (
 	ErrAltered = errors.New("stored with other content")
 )
 
-// Config is what New needs; all fields but Enrich are required.
+// Config is what New needs; all fields but Enrich and Reserve are required.
 type Config struct {
 	Conn    driver.Conn
 	Timeout time.Duration // of one insert or query
 	Ops     *ops.Ops
 	Enrich  Enricher // nil: rows are stored as they come
+	Reserve int64    // octets of the disk that inserts leave free; 0: 5 %, at most 2 GiB; negative: none
 }
 
 // Enricher adds what is known about flows besides what the probe saw. It is
@@ -72,6 +73,7 @@ type Store struct {
 	insertFlows string
 	instance    string // tells the query ids of this process from others'
 	blocks      sync.Pool
+	guard       guard
 	now         func() time.Time
 }
 
@@ -80,6 +82,7 @@ func New(cfg Config) *Store {
 	return &Store{
 		conn: cfg.Conn, timeout: cfg.Timeout, ops: cfg.Ops, log: cfg.Ops.Log,
 		metrics: newMetrics(cfg.Ops.Registry), instance: newInstance(),
+		guard:  guard{reserve: cfg.Reserve},
 		enrich: cfg.Enrich, insertFlows: insertFlows(cfg.Enrich),
 		blocks: sync.Pool{New: func() any { return flow.NewBlock() }}, now: time.Now,
 	}
@@ -114,10 +117,43 @@ type dayRows struct {
 // Put writes a block and returns nil when all of it is there. While ClickHouse
 // cannot do it, it waits, says so in the readiness, and tries again, until ctx
 // ends; then what was begun may or may not be there, and Put must be called with
-// the same block again. ErrPartial and ErrAltered are for people.
+// the same block again. ErrPartial and ErrAltered are for people; other errors
+// are those of b.Confirm.
 func (s *Store) Put(ctx context.Context, b *consume.Block) error {
+	err := s.put(ctx, b)
+	if errors.Is(err, ErrPartial) || errors.Is(err, ErrAltered) {
+		// What was a message of ours when we looked may since be a duplicate of
+		// another partition's, whose rows it has removed. Look again.
+		again := *b
+		again.Repeated = true
+		err = s.put(ctx, &again)
+	}
+	return err
+}
+
+// put takes the steps of a block, of which each may be the last one.
+func (s *Store) put(ctx context.Context, b *consume.Block) error {
 	began := s.now()
-	token := b.Token()
+	messages := s.sort(b)
+	if err := s.mark(ctx, b, messages); err != nil {
+		return err
+	}
+	if err := s.putDays(ctx, b, messages); err != nil {
+		return err
+	}
+	if err := s.tell(ctx, b, messages); err != nil {
+		return err
+	}
+	if err := s.settleTwins(ctx, b, messages); err != nil {
+		return err
+	}
+	s.metrics.done(b, messages, s.now().Sub(began))
+	return nil
+}
+
+// sort says of each message what it is by itself.
+func (s *Store) sort(b *consume.Block) []message {
+	now := s.now()
 	messages := make([]message, len(b.Messages))
 	for i := range messages {
 		messages[i] = message{Message: &b.Messages[i], status: stored}
@@ -125,34 +161,38 @@ func (s *Store) Put(ctx context.Context, b *consume.Block) error {
 		switch {
 		case m.Batch == nil:
 			m.status = quarantined
-		case m.Time.Add(Retention).Before(began):
+		case m.Time.Add(Retention).Before(now):
 			m.status = expired
 		default:
 			m.days = splitDays(m.Batch)
 		}
 	}
-	if err := s.retry(ctx, "look for duplicates", func(ctx context.Context) error {
-		return s.markDuplicates(ctx, b, token, messages)
-	}); err != nil {
+	return messages
+}
+
+// mark says of each message what it is in the light of what is stored.
+func (s *Store) mark(ctx context.Context, b *consume.Block, messages []message) error {
+	err := s.retry(ctx, "look for duplicates", func(ctx context.Context) error { return s.markDuplicates(ctx, b, b.Token(), messages) })
+	if err != nil || !b.Suspect {
 		return err
 	}
-	if b.Suspect {
-		if err := s.markPresent(ctx, b, messages); err != nil {
-			return err
-		}
-	}
+	return s.markPresent(ctx, b, messages)
+}
+
+// putDays writes the rows, day by day.
+func (s *Store) putDays(ctx context.Context, b *consume.Block, messages []message) error {
+	token := b.Token()
 	for _, day := range days(messages) {
 		if err := s.putDay(ctx, b, token, day, messages); err != nil {
 			return err
 		}
 	}
-	if err := s.retry(ctx, "write batches", func(ctx context.Context) error {
-		return s.writeBatches(ctx, b, token, messages)
-	}); err != nil {
-		return err
-	}
-	s.metrics.done(b, messages, s.now().Sub(began))
 	return nil
+}
+
+// tell writes to `batches`.
+func (s *Store) tell(ctx context.Context, b *consume.Block, messages []message) error {
+	return s.retry(ctx, "write batches", func(ctx context.Context) error { return s.writeBatches(ctx, b, b.Token(), messages) })
 }
 
 // Known returns the greatest offset of a partition that has its row in

@@ -304,7 +304,7 @@ func FuzzPrepare(f *testing.F) {
 			k := flow.NewBlock()
 			k.Add(b, d.rows)
 			seq, numbers := make([]uint64, len(d.rows)), make([]uint32, len(d.rows))
-			contentSum(k, seq, numbers)
+			contentSums(k, seq, numbers)
 			for i := range flow.ColumnNames() {
 				plain(k.Values(i), flow.ColumnType(i))
 			}

@@ -4,9 +4,6 @@ import (
 	"context"
 	"fmt"
 	"strconv"
-	"time"
-
-	"github.com/ClickHouse/clickhouse-go/v2"
 
 	"github.com/tapwatch/tapwatch/collector/consume"
 )
@@ -22,9 +19,22 @@ const maxPoisoned = 16
 // rows is there, twice, with no attempt of anybody still running in between.
 // Another owner of the block does just the same, so two of them at once end up
 // with one copy.
+//
+// What was promised before is looked for first, which is no proof that it is not
+// on its way, but makes a table whose deduplication log is gone as safe as one
+// that has it: only what is not there is inserted, and still with the same token.
 func (s *Store) putDay(ctx context.Context, b *consume.Block, blockToken string, day int64, messages []message) error {
 	d := s.buildDay(b, day, messages)
 	defer s.releaseDay(d)
+	if b.Repeated {
+		switch e, err := s.extent(ctx, b, d); {
+		case err != nil:
+			return err
+		case e == everything:
+			s.metrics.present.Add(float64(d.rows))
+			return nil
+		}
+	}
 	base := blockToken + "/" + strconv.Itoa(dateOf(day))
 	doubt := b.Repeated // an attempt may have been made that we do not know the end of
 	wait := s.backoff()
@@ -32,6 +42,9 @@ func (s *Store) putDay(ctx context.Context, b *consume.Block, blockToken string,
 		token := base
 		if poisoned > 0 {
 			token += "#" + strconv.Itoa(poisoned)
+		}
+		if err := s.admit(ctx, b); err != nil {
+			return err
 		}
 		o := s.insert(ctx, token, fmt.Sprintf("%s@%s.%d", token, s.instance, attempt), d)
 		s.metrics.insert(o)
@@ -50,7 +63,7 @@ func (s *Store) putDay(ctx context.Context, b *consume.Block, blockToken string,
 		if !doubt && !o.dropped {
 			return nil
 		}
-		found, err := s.verify(ctx, base, d)
+		found, err := s.verify(ctx, b, base, d)
 		if err != nil {
 			return err
 		}
@@ -67,24 +80,14 @@ func (s *Store) putDay(ctx context.Context, b *consume.Block, blockToken string,
 }
 
 // verify says whether all rows of d are there, or none; anything else is an error.
-func (s *Store) verify(ctx context.Context, base string, d *dayBlock) (bool, error) {
+func (s *Store) verify(ctx context.Context, b *consume.Block, base string, d *dayBlock) (bool, error) {
 	wait := s.backoff()
 	for calm := false; ; {
-		var rows, sum uint64
-		if err := s.retry(ctx, "count rows of block "+base, func(ctx context.Context) (err error) {
-			rows, sum, err = s.count(ctx, d)
-			return err
-		}); err != nil {
-			return false, err
+		e, err := s.extent(ctx, b, d)
+		if err != nil || e == everything {
+			return e == everything, err
 		}
-		switch {
-		case rows == uint64(d.rows) && sum == d.sum:
-			return true, nil
-		case rows == uint64(d.rows):
-			return false, fmt.Errorf("block %s: %d rows: %w", base, rows, ErrAltered)
-		case rows != 0:
-			return false, fmt.Errorf("block %s: %d rows of %d: %w", base, rows, d.rows, ErrPartial)
-		case calm:
+		if calm {
 			return false, nil
 		}
 		running, err := s.running(ctx, base)
@@ -99,28 +102,6 @@ func (s *Store) verify(ctx context.Context, base string, d *dayBlock) (bool, err
 	}
 }
 
-// count looks for the rows of d by the identity that each row carries.
-func (s *Store) count(ctx context.Context, d *dayBlock) (rows, sum uint64, err error) {
-	list := make([]message, len(d.messages))
-	for i, m := range d.messages {
-		list[i] = *m
-	}
-	ids, err := identities(list, func(*message) bool { return true })
-	if err != nil {
-		return 0, 0, err
-	}
-	// epoch and seq again, plainly: the index of the table knows them.
-	err = s.conn.QueryRow(clickhouse.Context(ctx, clickhouse.WithExternalTable(ids.table)), `
-		SELECT count(), `+contentSQL+` FROM flows
-		WHERE toYYYYMMDD(start) = ? AND epoch IN ? AND seq BETWEEN ? AND ?
-		  AND (probe, epoch, worker, seq) IN (SELECT probe, epoch, worker, seq FROM ids)`,
-		dateOf(d.day), ids.epochs, ids.lo, ids.hi).Scan(&rows, &sum)
-	if err != nil {
-		return 0, 0, fmt.Errorf("count in flows: %w", err)
-	}
-	return rows, sum, nil
-}
-
 // running reports whether a query whose id begins with prefix is at work.
 func (s *Store) running(ctx context.Context, prefix string) (bool, error) {
 	var n uint64
@@ -128,79 +109,4 @@ func (s *Store) running(ctx context.Context, prefix string) (bool, error) {
 		return s.conn.QueryRow(ctx, "SELECT count() FROM system.processes WHERE startsWith(query_id, ?)", prefix).Scan(&n)
 	})
 	return n > 0, err
-}
-
-// markPresent looks for the rows of a suspect block's messages, day by day: what
-// is there has been written as part of another block, and is left out of this one.
-func (s *Store) markPresent(ctx context.Context, b *consume.Block, messages []message) error {
-	ids, err := identities(messages, func(m *message) bool { return m.status == stored && len(m.days) > 0 })
-	if err != nil || ids == nil {
-		return err
-	}
-	wait := s.backoff()
-	for {
-		running, err := s.running(ctx, fmt.Sprintf("%s/%d/", b.Topic, b.Partition))
-		if err != nil {
-			return err
-		}
-		if !running {
-			break
-		}
-		if err := wait.Wait(ctx); err != nil {
-			return err
-		}
-	}
-	var dates []int
-	for _, d := range days(messages) {
-		dates = append(dates, dateOf(d))
-	}
-	type part struct {
-		identity
-		date int
-	}
-	have := map[part]uint64{}
-	if err := s.retry(ctx, "look for rows of block "+b.Token(), func(ctx context.Context) error {
-		clear(have)
-		rows, err := s.conn.Query(clickhouse.Context(ctx, clickhouse.WithExternalTable(ids.table)), `
-			SELECT probe, epoch, worker, seq, toYYYYMMDD(start) AS date, count() FROM flows
-			WHERE toYYYYMMDD(start) IN ? AND epoch IN ? AND seq BETWEEN ? AND ?
-			  AND (probe, epoch, worker, seq) IN (SELECT probe, epoch, worker, seq FROM ids)
-			GROUP BY probe, epoch, worker, seq, date`, dates, ids.epochs, ids.lo, ids.hi)
-		if err != nil {
-			return err
-		}
-		defer rows.Close()
-		for rows.Next() {
-			var p part
-			var date uint32
-			var n uint64
-			if err := rows.Scan(&p.probe, &p.epoch, &p.worker, &p.seq, &date, &n); err != nil {
-				return err
-			}
-			p.date = int(date)
-			have[p] = n
-		}
-		return rows.Err()
-	}); err != nil {
-		return err
-	}
-	for i := range messages {
-		m := &messages[i]
-		if m.status != stored {
-			continue
-		}
-		for j := range m.days {
-			d := &m.days[j]
-			switch n := have[part{m.identity(), dateOf(d.day)}]; n {
-			case 0:
-			case uint64(len(d.rows)):
-				d.here = true
-				s.metrics.present.Add(float64(n))
-			default:
-				return fmt.Errorf("batch %s on %s: %d rows of %d: %w", m.identity(),
-					time.Unix(d.day*86400, 0).UTC().Format(time.DateOnly), n, len(d.rows), ErrPartial)
-			}
-		}
-	}
-	return nil
 }
