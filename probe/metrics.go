@@ -80,45 +80,47 @@ func (m *metrics) flowEnded(sinceLastPacket int64) {
 
 // update adds what the ledger counted since the update before.
 func (m *metrics) update(t ledger.Totals, open int, flows meter.Stats, seen dpi.Stats, dec decode.Stats) {
-	add := func(c *prometheus.CounterVec, now, was uint64) { c.WithLabelValues(m.worker).Add(float64(now - was)) }
-	add(m.packets, t.SeenPackets, m.last.SeenPackets)
-	add(m.bytes, t.SeenFrameBytes, m.last.SeenFrameBytes)
-	add(m.flowPackets, t.FlowPackets, m.last.FlowPackets)
-	add(m.flowBytes, t.FlowFrameBytes, m.last.FlowFrameBytes)
-	add(m.flows, t.FlowsStarted, m.last.FlowsStarted)
-	add(m.records, t.Records, m.last.Records)
+	type counted struct {
+		counter  *prometheus.CounterVec
+		of       string // its second label, an event or a reason; "": it has none
+		now, was uint64
+	}
+	list := []counted{
+		{m.packets, "", t.SeenPackets, m.last.SeenPackets},
+		{m.bytes, "", t.SeenFrameBytes, m.last.SeenFrameBytes},
+		{m.flowPackets, "", t.FlowPackets, m.last.FlowPackets},
+		{m.flowBytes, "", t.FlowFrameBytes, m.last.FlowFrameBytes},
+		{m.flows, "", t.FlowsStarted, m.last.FlowsStarted},
+		{m.records, "", t.Records, m.last.Records},
+		{m.evicted, "", flows.Evicted, m.meter.Evicted},
+		{m.emergencies, "", flows.EmergenciesEntered, m.meter.EmergenciesEntered},
+		{m.aggregated, "", flows.Aggregated, m.meter.Aggregated},
+		{m.dpi, "recognised", seen.Recognised, m.seen.Recognised},
+		{m.dpi, "unknown", seen.Unknown, m.seen.Unknown},
+		{m.dpi, "stream_cut", seen.StreamsCut, m.seen.StreamsCut},
+		{m.dpi, "no_memory", seen.NoMemory, m.seen.NoMemory},
+		{m.dpi, "malformed", seen.Malformed, m.seen.Malformed},
+		{m.dpi, "quic_failed", seen.QUICFailed, m.seen.QUICFailed},
+		{m.fragments, "piece", dec.Fragments, m.dec.Fragments},
+		{m.fragments, "reassembled", dec.Reassembled, m.dec.Reassembled},
+		{m.fragments, "overlap", dec.FragmentOverlaps, m.dec.FragmentOverlaps},
+		{m.fragments, "expired", dec.FragmentsExpired, m.dec.FragmentsExpired},
+		{m.fragments, "evicted", dec.FragmentsEvicted, m.dec.FragmentsEvicted},
+		{m.fragments, "refused", dec.FragmentsRefused, m.dec.FragmentsRefused},
+	}
 	for reason, n := range t.Losses {
 		was := m.losses[reason]
-		m.lost.WithLabelValues(m.worker, reason).Add(float64(n.Packets - was.Packets))
-		m.lostRecords.WithLabelValues(m.worker, reason).Add(float64(n.Records - was.Records))
+		list = append(list, counted{m.lost, reason, n.Packets, was.Packets}, counted{m.lostRecords, reason, n.Records, was.Records})
 		m.losses[reason] = n
 	}
-	add(m.evicted, flows.Evicted, m.meter.Evicted)
-	add(m.emergencies, flows.EmergenciesEntered, m.meter.EmergenciesEntered)
-	add(m.aggregated, flows.Aggregated, m.meter.Aggregated)
-	for _, e := range [...]struct {
-		name     string
-		now, was uint64
-	}{
-		{"recognised", seen.Recognised, m.seen.Recognised}, {"unknown", seen.Unknown, m.seen.Unknown},
-		{"stream_cut", seen.StreamsCut, m.seen.StreamsCut}, {"no_memory", seen.NoMemory, m.seen.NoMemory},
-		{"malformed", seen.Malformed, m.seen.Malformed}, {"quic_failed", seen.QUICFailed, m.seen.QUICFailed},
-	} {
-		m.dpi.WithLabelValues(m.worker, e.name).Add(float64(e.now - e.was))
+	for _, c := range list {
+		labels := []string{m.worker, c.of}
+		if c.of == "" {
+			labels = labels[:1]
+		}
+		c.counter.WithLabelValues(labels...).Add(float64(c.now - c.was))
 	}
-	for _, e := range [...]struct {
-		name     string
-		now, was uint64
-	}{
-		{"piece", dec.Fragments, m.dec.Fragments}, {"reassembled", dec.Reassembled, m.dec.Reassembled}, {"overlap", dec.FragmentOverlaps, m.dec.FragmentOverlaps},
-		{"expired", dec.FragmentsExpired, m.dec.FragmentsExpired}, {"evicted", dec.FragmentsEvicted, m.dec.FragmentsEvicted},
-		{"refused", dec.FragmentsRefused, m.dec.FragmentsRefused},
-	} {
-		m.fragments.WithLabelValues(m.worker, e.name).Add(float64(e.now - e.was))
-	}
-	m.dec = dec
 	m.buffers.WithLabelValues(m.worker).Set(float64(seen.BufferBytes))
-	m.meter, m.seen = flows, seen
 	m.open.WithLabelValues(m.worker).Set(float64(open))
-	m.last = t
+	m.last, m.meter, m.seen, m.dec = t, flows, seen, dec
 }
