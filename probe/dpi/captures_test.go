@@ -37,12 +37,7 @@ type tuple struct {
 }
 
 func (c *conn) cut() {
-	r := c.rec
-	r.HTTPRequests, r.HTTPStatuses = slices.Clone(r.HTTPRequests), slices.Clone(r.HTTPStatuses)
-	r.DNSNames, r.DNSQTypes = slices.Clone(r.DNSNames), slices.Clone(r.DNSQTypes)
-	r.DNSRcodes, r.DNSAnswers = slices.Clone(r.DNSRcodes), slices.Clone(r.DNSAnswers)
-	r.AppRequests, r.AppResponses = slices.Clone(r.AppRequests), slices.Clone(r.AppResponses)
-	c.records = append(c.records, r)
+	c.records = append(c.records, c.rec.Clone())
 }
 
 // inspectFile runs a capture through decode and dpi with a flow table that

@@ -49,13 +49,7 @@ func (k *talk) at(d side, seq uint32, data string, size int) {
 }
 
 func (k *talk) cut() {
-	r := k.rec
-	r.HTTPRequests = append([]string(nil), r.HTTPRequests...)
-	r.HTTPStatuses = append([]uint16(nil), r.HTTPStatuses...)
-	r.DNSNames = append([]string(nil), r.DNSNames...)
-	r.DNSRcodes = append([]uint16(nil), r.DNSRcodes...)
-	r.DNSAnswers = append([]string(nil), r.DNSAnswers...)
-	k.cuts = append(k.cuts, r)
+	k.cuts = append(k.cuts, k.rec.Clone())
 }
 
 // end closes the flow and checks that it gave everything back.

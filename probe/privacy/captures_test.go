@@ -203,11 +203,7 @@ func BenchmarkRecord(b *testing.B) {
 	var records []flow.Record
 	for _, path := range captureFiles(b, 400<<10) {
 		readCapture(b, path, func(r *flow.Record) {
-			c := *r
-			for _, l := range listsOf(&c) {
-				*l = slices.Clone(*l)
-			}
-			records = append(records, c)
+			records = append(records, r.Clone())
 		})
 	}
 	for name, cfg := range map[string]Config{

@@ -30,11 +30,7 @@ func records(t *testing.T, path string) (all []flow.Record) {
 	defer src.Close()
 	dec := decode.New(decode.DefaultConfig())
 	table := meter.New(meter.DefaultConfig(), dpi.NewInspector(dpi.DefaultConfig()), func(r *flow.Record) {
-		c := *r
-		for _, list := range []*[]string{&c.HTTPRequests, &c.DNSNames, &c.DNSAnswers, &c.AppRequests, &c.AppResponses, &c.CertNames} {
-			*list = slices.Clone(*list)
-		}
-		all = append(all, c)
+		all = append(all, r.Clone())
 	})
 	var f capture.Frame
 	var p decode.Packet
