@@ -52,7 +52,8 @@ type Stats struct {
 // owns it, together with every State it handed out.
 type Inspector struct {
 	protocols          []protocol
-	byOctet            [256][]*protocol // see beginning
+	byOctet            [256][]streams // see beginning
+	datagrams          []datagrams
 	tcpPorts, udpPorts portNames
 	hint               hint
 	whole              decode.Packet // a datagram put together from fragments
@@ -88,6 +89,7 @@ func NewInspector(cfg Config) *Inspector {
 	}
 	in := &Inspector{done: State{finished: true}, protocols: append(protocols(), extra(cfg.Recognisers)...)}
 	in.scratch, in.text = make([]byte, 0, 512), make([]byte, 0, 512)
+	in.datagrams = overUDP(in.protocols)
 	in.tcpPorts = byPort(in.protocols, func(p *protocol) []uint16 { return p.tcp })
 	in.udpPorts = byPort(in.protocols, func(p *protocol) []uint16 { return p.udp })
 	in.pool.limit = cfg.BufferBytes

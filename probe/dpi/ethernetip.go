@@ -20,7 +20,7 @@ var enipCommands = map[uint16]string{0x0001: "ListTargets", 0x0004: "ListService
 // looksENIP wants a known command, a length, a status in use and options of 0.
 func looksENIP(b []byte, h *hint) verdict {
 	switch {
-	case len(b) >= 2 && enipCommands[binary.LittleEndian.Uint16(b)] == "":
+	case len(b) >= 2 && (b[1] != 0 || enipCommands[binary.LittleEndian.Uint16(b)] == ""): // all are below 256
 		return no
 	case len(b) >= 12 && binary.LittleEndian.Uint32(b[8:]) > 0x69:
 		return no

@@ -40,11 +40,12 @@ func parseHTTP(b []byte) httpMessage {
 		if len(line) == 0 {
 			break
 		}
-		name, value, ok := bytes.Cut(line, []byte{':'})
-		if !ok || line[0] == ' ' || line[0] == '\t' {
-			continue
+		switch line[0] | 0x20 { // of the names that field knows
+		case 'h', 's', 'u', 'a', 'c', 't':
+			if n := bytes.IndexByte(line[:min(len(line), maxField+1)], ':'); n > 0 {
+				m.field(line[:n], line[n+1:])
+			}
 		}
-		m.field(name, bytes.Trim(value, " \t"))
 	}
 	return m
 }
@@ -54,40 +55,50 @@ func cutLine(b []byte) (line, rest []byte) {
 	return bytes.TrimSuffix(line, []byte{'\r'}), rest
 }
 
+// maxField is the length of the longest name that field knows.
+const maxField = 17
+
 func (m *httpMessage) field(name, value []byte) {
 	is := func(s string) bool { return bytes.EqualFold(name, []byte(s)) }
+	first := func(v *[]byte) {
+		if *v == nil {
+			*v = bytes.Trim(value, " \t")
+		}
+	}
 	switch len(name) {
 	case 4:
-		if is("host") && m.host == nil {
-			m.host = value
+		if is("host") {
+			first(&m.host)
 		}
 	case 6:
-		if is("server") && m.server == nil {
-			m.server = value
+		if is("server") {
+			first(&m.server)
 		}
 	case 7:
-		if is("upgrade") && m.upgrade == nil {
-			m.upgrade = value
-		}
-	case 13:
-		if is("authorization") && m.authorization == nil {
-			m.authorization = value
+		if is("upgrade") {
+			first(&m.upgrade)
 		}
 	case 10:
-		if is("user-agent") && m.agent == nil {
-			m.agent = value
+		if is("user-agent") {
+			first(&m.agent)
 		}
 	case 12:
-		if is("content-type") && m.contentType == nil {
-			m.contentType = value
+		if is("content-type") {
+			first(&m.contentType)
+		}
+	case 13:
+		if is("authorization") {
+			first(&m.authorization)
 		}
 	case 14:
 		if is("content-length") {
-			m.length = decimal(value)
+			m.length = decimal(bytes.Trim(value, " \t"))
 		}
-	case 17:
-		if is("transfer-encoding") && len(value) >= 7 && bytes.EqualFold(value[len(value)-7:], []byte("chunked")) {
-			m.chunked = true
+	case maxField:
+		if is("transfer-encoding") {
+			if value = bytes.Trim(value, " \t"); len(value) >= 7 && bytes.EqualFold(value[len(value)-7:], []byte("chunked")) {
+				m.chunked = true
+			}
 		}
 	}
 }

@@ -150,14 +150,39 @@ const (
 	kindQUIC
 )
 
+// streams and datagrams are what is asked of a protocol over TCP and UDP: side
+// by side, for all of them are asked about strangers.
+type (
+	streams struct {
+		looks func(b []byte, h *hint) verdict
+		ports []uint16
+		of    *protocol
+	}
+	datagrams struct {
+		looks func(b []byte, h *hint) bool
+		ports []uint16
+		of    *protocol
+	}
+)
+
+// overUDP returns the protocols that have datagrams, in their order.
+func overUDP(all []protocol) (list []datagrams) {
+	for i := range all {
+		if p := &all[i]; p.datagram != nil {
+			list = append(list, datagrams{p.datagram, p.udp, p})
+		}
+	}
+	return list
+}
+
 // beginning returns the protocols whose streams may begin with c, in their
 // order. It is worked out when it is first asked for: most Inspectors never
 // meet most octets.
-func (in *Inspector) beginning(c byte) []*protocol {
+func (in *Inspector) beginning(c byte) []streams {
 	if in.byOctet[c] == nil {
 		for i := range in.protocols {
 			if p := &in.protocols[i]; p.stream != nil && (p.anyOctet || p.mayBegin(c)) {
-				in.byOctet[c] = append(in.byOctet[c], p)
+				in.byOctet[c] = append(in.byOctet[c], streams{p.stream, p.tcp, p})
 			}
 		}
 	}

@@ -35,11 +35,13 @@ func (in *Inspector) streamProtocol(st *State, d side, b []byte, rec *flow.Recor
 		h.other = s.buf[s.off : s.off+s.n]
 	}
 	best := no
-	for _, p := range in.beginning(b[0]) {
-		h.onPort = h.on(p.tcp)
-		switch p.stream(b, h) {
+	starts := in.beginning(b[0])
+	for i := range starts {
+		p := &starts[i]
+		h.onPort = h.on(p.ports)
+		switch p.looks(b, h) {
 		case yes:
-			return p, yes
+			return p.of, yes
 		case undecided:
 			best = undecided
 		}
@@ -51,14 +53,10 @@ func (in *Inspector) streamProtocol(st *State, d side, b []byte, rec *flow.Recor
 func (in *Inspector) recogniseDatagram(st *State, d side, b []byte, rec *flow.Record) bool {
 	h := in.newHint(st.transport, d, rec)
 	h.note = &st.word[d]
-	for i := range in.protocols {
-		p := &in.protocols[i]
-		if p.datagram == nil {
-			continue
-		}
-		h.onPort = h.on(p.udp)
-		if p.datagram(b, h) {
-			in.recognised(st, p, rec)
+	for i := range in.datagrams {
+		p := &in.datagrams[i]
+		if h.onPort = h.on(p.ports); p.looks(b, h) {
+			in.recognised(st, p.of, rec)
 			return true
 		}
 	}

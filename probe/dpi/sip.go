@@ -26,7 +26,12 @@ var sipMethods = []string{"INVITE ", "ACK ", "BYE ", "CANCEL ", "REGISTER ", "OP
 
 var rtspMethods = []string{"OPTIONS ", "DESCRIBE ", "ANNOUNCE ", "SETUP ", "PLAY ", "PAUSE ", "TEARDOWN ", "GET_PARAMETER ", "SET_PARAMETER ", "REDIRECT ", "RECORD "}
 
-func looksSIP(b []byte) verdict { return looksStartLine(b, sipMethods, "SIP/2.0", "sip", "tel:") }
+func looksSIP(b []byte) verdict {
+	if !firstOf(b, "iabcropsnmu") {
+		return no
+	}
+	return looksStartLine(b, sipMethods, "SIP/2.0", "sip", "tel:")
+}
 
 func looksRTSP(b []byte) verdict { return looksStartLine(b, rtspMethods, "RTSP/", "rtsp", "*") }
 
