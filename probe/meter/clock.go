@@ -27,12 +27,19 @@ func (c *Clock) Now() int64 { return c.now }
 // Tick takes the time of a packet, in ns since the Unix epoch, and reports
 // whether the clock went back to it for good.
 func (c *Clock) Tick(at int64) (stepped bool) {
+	if at >= c.now && c.running {
+		c.now, c.behind = at, 0
+		return false
+	}
+	return c.late(at)
+}
+
+// late is Tick for the first packet and those before the clock's time.
+func (c *Clock) late(at int64) (stepped bool) {
 	switch {
 	case !c.running:
 		c.running = true
 		c.now = at
-	case at >= c.now:
-		c.now, c.behind = at, 0
 	case c.now-at < stepBack:
 		c.behind = 0
 	default:
@@ -49,10 +56,12 @@ func (c *Clock) Tick(at int64) (stepped bool) {
 func (t *Table) tick(at int64) {
 	t.clock = max(t.clock, at)
 	if t.follows {
-		if len(t.clocks) > 0 {
-			now := t.clocks[0]
-			t.clocks = t.clocks[1:]
-			t.Follow(now)
+		if t.clocked < len(t.clocks) {
+			now := t.clocks[t.clocked]
+			t.clocked++
+			if now != t.now || !t.running {
+				t.Follow(now)
+			}
 		}
 		return
 	}
@@ -113,5 +122,5 @@ func (t *Table) Advance(now int64) {
 // i-th packet observed from now on. The slice is the table's until as many were.
 func (t *Table) FollowAll(clocks []int64) {
 	t.follows = true
-	t.clocks = clocks
+	t.clocks, t.clocked = clocks, 0
 }

@@ -48,7 +48,7 @@ func (t *Table) canRest(e *entry) bool {
 // rest hands on the record of a silent connection and keeps its state.
 func (t *Table) rest(e *entry) {
 	t.close(e, flow.EndIdle)
-	e.dormant = true
+	e.dormant, e.steady = true, false
 	t.dormant++
 }
 

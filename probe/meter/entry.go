@@ -11,7 +11,7 @@ import (
 // for tunnels. What is said of the segment is emptied when the flow is cut; the
 // rest is the connection's.
 //
-// The fields stand in the order of their heat: a packet of a known flow reads
+// The fields stand in the order of their heat: a packet of a steady flow reads
 // and writes the first two lines.
 type entry struct {
 	key     key
@@ -20,16 +20,9 @@ type entry struct {
 	touched int64 // table's clock at the last packet
 
 	start, end int64 // segment: first and last packet, ns
-	// reply is the time of the connection's first packet in ns until the other
-	// side is heard, then response_us.
-	reply int64
-	conn  ref // 0: not TCP, or a SYN and nothing else
-	found ref // 0: no payload yet
-
-	// Lists of the entry: its place in the timer wheel and in order of start.
-	wheelNext, wheelPrev ref
-	startNext, startPrev ref
-	slot                 uint16 // of the wheel
+	conn       ref   // 0: not TCP, or a SYN and nothing else
+	found      ref   // 0: no payload yet
+	side       [2]side
 
 	protocol   uint8
 	initiator  uint8 // side that began
@@ -43,18 +36,26 @@ type entry struct {
 	dpiDone    bool
 	turned     bool // initiator and responder are not as in the record
 	misplaced  bool // in the order of start
+	steady     bool // an ordinary packet changes nothing above but end and side: see ordinary
 	loneSide   int8 // who sent lone; -1: nobody has
 	loneTold   bool // its payload is new to the conversation
 
-	side [2]side
-	lone lone
+	// reply is the time of the connection's first packet in ns until the other
+	// side is heard, then response_us.
+	reply int64
+	lone  lone
+
+	// Lists of the entry: its place in the timer wheel and in order of start.
+	wheelNext, wheelPrev ref
+	startNext, startPrev ref
+	slot                 uint16 // of the wheel
+	iface                uint16
 
 	segment          uint32
+	carrier          ref // 0: no tunnel
 	id               uint64
 	srcPort, dstPort uint16 // as they go into the record; the initiator's first
 	srcMAC, dstMAC   [6]byte
-	carrier          ref // 0: no tunnel
-	iface            uint16
 }
 
 // side is what is kept of one direction of a connection, by sender.

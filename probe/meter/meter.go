@@ -45,7 +45,8 @@ type Table struct {
 	now     int64 // traffic time, of time or as Follow says
 	running bool  // now is set
 	follows bool
-	clocks  []int64 // of the packets to come, when it follows
+	clocks  []int64 // of packets, when it follows
+	clocked int     // of clocks, that have come
 	clock   int64   // what Clock returns
 
 	emergency bool
@@ -147,6 +148,11 @@ func (t *Table) ObserveOn(p *decode.Packet, iface string) {
 // that had its hash a while ago; 0: not known.
 func (t *Table) observe(p *decode.Packet, k *key, hash uint32, hint ref, from int, iface string) {
 	t.tick(p.Time)
+	if hint != 0 {
+		if e := t.entries.at(hint); e.steady && e.id != 0 && e.key.equal(k) && t.ordinary(e, from, p) {
+			return
+		}
+	}
 	if t.grown {
 		t.grown = false
 		if t.pressed() {
@@ -230,7 +236,41 @@ func (t *Table) count(r ref, e *entry, from int, p *decode.Packet) {
 		}
 	}
 	t.volume(e, from, p, told)
-	if t.inspector != nil && !e.dpiDone && !p.FragmentPending && (p.PayloadLen > 0 && !p.Bare || p.Reassembled != nil) && !t.unwanted(e, from, p) {
+	if !p.FragmentPending && (p.PayloadLen > 0 && !p.Bare || p.Reassembled != nil) {
+		t.offer(e, from, p)
+	}
+	e.steady = e.complete && !e.closed && !e.cutPending && !e.dormant && e.talk != 0 && (e.conn != 0 || e.protocol == flow.ProtoUDP)
+}
+
+// ordinary does what observe does for the next packet in order of a steady flow:
+// nearly all packets of all but short ones. It reports whether p was one; if
+// not, nothing has changed.
+func (t *Table) ordinary(e *entry, from int, p *decode.Packet) bool {
+	if t.grown || t.emergency || t.now-e.touched >= t.idle || p.Time-e.start >= t.active || p.Bare || p.Fragment || p.Quoted.Protocol != 0 {
+		return false
+	}
+	s := &e.side[from]
+	if e.conn != 0 {
+		c := t.conns.at(e.conn)
+		if !c.ordinary(&c.end[from], &c.end[from^1], p) {
+			return false
+		}
+		s.flags |= p.Flags
+	}
+	s.ecn |= ecnBit(p.TOS)
+	e.end = max(e.end, p.Time)
+	e.touched = t.now
+	t.volume(e, from, p, p.PayloadLen > 0)
+	if p.PayloadLen > 0 {
+		t.offer(e, from, p)
+	}
+	e.steady = !e.cutPending
+	return true
+}
+
+// offer gives the payload to the inspector unless that needs no more.
+func (t *Table) offer(e *entry, from int, p *decode.Packet) {
+	if t.inspector != nil && !e.dpiDone && !t.unwanted(e, from, p) {
 		t.inspect(e, from, p)
 	}
 }

@@ -47,7 +47,7 @@ func (t *Table) Rest() {
 	for t.order.head != 0 {
 		e := t.entries.at(t.order.head)
 		t.close(e, flow.EndActive)
-		e.dormant = true
+		e.dormant, e.steady = true, false
 		t.dormant++
 	}
 }
