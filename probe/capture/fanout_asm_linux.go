@@ -1,6 +1,9 @@
 package capture
 
-import "github.com/cilium/ebpf/asm"
+import (
+	"github.com/cilium/ebpf/asm"
+	"github.com/tapwatch/tapwatch/probe/iana"
+)
 
 // Registers and stack of the program. R0 to R5 are lost at each call.
 const (
@@ -119,8 +122,8 @@ func (a *assembler) fold(r asm.Register, off int16) {
 
 // version goes on with IP of the version in the upper half of r.
 func (a *assembler) version(r asm.Register) {
-	a.add(asm.RSh.Imm(r, 4), asm.Mov.Imm(rNext, etherIPv4), asm.JEq.Imm(r, 4, "loop"),
-		asm.Mov.Imm(rNext, etherIPv6), asm.JEq.Imm(r, 6, "loop"), asm.Ja.Label("done"))
+	a.add(asm.RSh.Imm(r, 4), asm.Mov.Imm(rNext, iana.EtherIPv4), asm.JEq.Imm(r, 4, "loop"),
+		asm.Mov.Imm(rNext, iana.EtherIPv6), asm.JEq.Imm(r, 6, "loop"), asm.Ja.Label("done"))
 }
 
 // upper makes the next header of the IP protocol at off.

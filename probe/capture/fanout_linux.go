@@ -7,6 +7,7 @@ import (
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/asm"
+	"github.com/tapwatch/tapwatch/probe/iana"
 	"golang.org/x/sys/unix"
 )
 
@@ -83,7 +84,7 @@ func fanoutProgram(link uint16) (asm.Instructions, error) {
 	}
 	a.at("loop")
 	a.add(asm.JGE.Imm(rStep, a.steps(link), "done"), asm.Add.Imm(rStep, 1))
-	a.add(asm.JEq.Imm(rNext, etherIPv4, "ipv4"), asm.JEq.Imm(rNext, nextUpper+protoTCP, "done"), asm.JLE.Imm(rNext, etherMaxLength, "snap"))
+	a.add(asm.JEq.Imm(rNext, iana.EtherIPv4, "ipv4"), asm.JEq.Imm(rNext, nextUpper+iana.ProtoTCP, "done"), asm.JLE.Imm(rNext, iana.EtherMaxLength, "snap"))
 	a.dispatch(fanoutLayers())
 	a.snap()
 	a.ip()
@@ -105,15 +106,15 @@ type layerCode struct {
 // fanoutLayers lists the headers that are looked into, by kind.
 func fanoutLayers() []layerCode {
 	all := []layerCode{
-		{etherIPv6, "ipv6"}, {etherVLAN, "vlan"}, {etherQinQ, "vlan"}, {etherQinQOld, "vlan"}, {etherTEB, "frame"}, {etherMPLS, "mpls"},
-		{etherMPLSUp, "mpls"}, {etherPPPoE, "pppoe"}, {etherPPP, "ppp"}, {etherFabricPath, "fabricpath"}, {etherHSR, "tag6"}, {etherVNTag, "tag6"},
-		{etherSGT, "tag8"}, {etherBridgePort, "tag8"}, {etherPBB, "pbb"}, {etherNSH, "nsh"},
+		{iana.EtherIPv6, "ipv6"}, {iana.EtherVLAN, "vlan"}, {iana.EtherQinQ, "vlan"}, {iana.EtherQinQOld, "vlan"}, {iana.EtherTEB, "frame"}, {iana.EtherMPLS, "mpls"},
+		{iana.EtherMPLSUp, "mpls"}, {iana.EtherPPPoE, "pppoe"}, {iana.EtherPPP, "ppp"}, {iana.EtherFabricPath, "fabricpath"}, {iana.EtherHSR, "tag6"}, {iana.EtherVNTag, "tag6"},
+		{iana.EtherSGT, "tag8"}, {iana.EtherBridgePort, "tag8"}, {iana.EtherPBB, "pbb"}, {iana.EtherNSH, "nsh"},
 		{nextRaw, "raw"}, {nextGTP, "gtp"}, {nextUnder, "under"},
-		{nextUpper + protoUDP, "udp"}, {nextUpper + protoGRE, "gre"}, {nextUpper + protoIPv4, "inner4"}, {nextUpper + protoIPv6, "inner6"},
-		{nextUpper + protoHopByHop, "extension"}, {nextUpper + protoRouting, "extension"}, {nextUpper + protoDstOpts, "extension"},
-		{nextUpper + protoMobility, "extension"}, {nextUpper + protoHIP, "extension"}, {nextUpper + protoShim6, "extension"},
-		{nextUpper + protoAH, "ah"}, {nextUpper + protoFragment, "fragment"}, {nextUpper + protoEtherIP, "etherip"},
-		{nextUpper + protoEthernet, "ethernet"}, {nextUpper + protoMPLS, "mplsip"},
+		{nextUpper + iana.ProtoUDP, "udp"}, {nextUpper + iana.ProtoGRE, "gre"}, {nextUpper + iana.ProtoIPv4, "inner4"}, {nextUpper + iana.ProtoIPv6, "inner6"},
+		{nextUpper + iana.ProtoHopByHop, "extension"}, {nextUpper + iana.ProtoRouting, "extension"}, {nextUpper + iana.ProtoDstOpts, "extension"},
+		{nextUpper + iana.ProtoMobility, "extension"}, {nextUpper + iana.ProtoHIP, "extension"}, {nextUpper + iana.ProtoShim6, "extension"},
+		{nextUpper + iana.ProtoAH, "ah"}, {nextUpper + iana.ProtoFragment, "fragment"}, {nextUpper + iana.ProtoEtherIP, "etherip"},
+		{nextUpper + iana.ProtoEthernet, "ethernet"}, {nextUpper + iana.ProtoMPLS, "mplsip"},
 	}
 	slices.SortFunc(all, func(x, y layerCode) int { return int(x.kind - y.kind) })
 	return all
@@ -187,9 +188,9 @@ func (a *assembler) ip() {
 	a.version(asm.R1)
 
 	a.at("inner4")
-	a.become(etherIPv4, 0)
+	a.become(iana.EtherIPv4, 0)
 	a.at("inner6")
-	a.become(etherIPv6, 0)
+	a.become(iana.EtherIPv6, 0)
 }
 
 func (a *assembler) extensions() {
@@ -227,13 +228,13 @@ func (a *assembler) linkLayers() {
 	a.move(14)
 
 	a.at("fabricpath")
-	a.become(etherTEB, 2)
+	a.become(iana.EtherTEB, 2)
 
 	a.at("mpls")
 	a.load(0, 4)
 	a.u8(asm.R1, 2)
 	a.add(asm.And.Imm(asm.R1, 1), asm.JNE.Imm(asm.R1, 0, "bottom"))
-	a.become(etherMPLS, 4)
+	a.become(iana.EtherMPLS, 4)
 	a.at("bottom")
 	a.become(nextUnder, 4)
 
@@ -245,14 +246,14 @@ func (a *assembler) linkLayers() {
 	a.add(asm.JGT.Imm(asm.R1, 15, "no control word"))
 	a.framed(4, "control word", "no control word")
 	a.at("no control word")
-	a.become(etherTEB, 0)
+	a.become(iana.EtherTEB, 0)
 	a.at("no frame within")
 	a.load(0, 1)
 	a.u8(asm.R1, 0)
 	a.add(asm.JLT.Imm(asm.R1, 16, "control word"))
 	a.version(asm.R1)
 	a.at("control word")
-	a.become(etherTEB, 4)
+	a.become(iana.EtherTEB, 4)
 
 	a.at("tag6")
 	a.load(0, 6)
@@ -265,7 +266,7 @@ func (a *assembler) linkLayers() {
 	a.move(8)
 
 	a.at("pbb")
-	a.become(etherTEB, 4)
+	a.become(iana.EtherTEB, 4)
 
 	a.at("nsh")
 	a.load(0, 8)
@@ -275,7 +276,7 @@ func (a *assembler) linkLayers() {
 	a.add(asm.JGT.Imm(asm.R1, 0x1f, "done"), asm.And.Imm(asm.R2, 0x3f), asm.JLT.Imm(asm.R2, 2, "done"),
 		asm.LSh.Imm(asm.R2, 2), asm.Add.Reg(rPos, asm.R2))
 	a.at("registry")
-	for i, kind := range []int32{etherIPv4, etherIPv6, etherTEB, etherNSH, etherMPLS} {
+	for i, kind := range []int32{iana.EtherIPv4, iana.EtherIPv6, iana.EtherTEB, iana.EtherNSH, iana.EtherMPLS} {
 		a.add(asm.Mov.Imm(rNext, kind), asm.JEq.Imm(asm.R3, int32(i+1), "loop"))
 	}
 	a.add(asm.Ja.Label("done"))
@@ -284,17 +285,17 @@ func (a *assembler) linkLayers() {
 	a.load(0, 2)
 	a.u8(asm.R1, 0)
 	a.add(asm.RSh.Imm(asm.R1, 4), asm.JNE.Imm(asm.R1, 3, "done"))
-	a.become(etherTEB, 2)
+	a.become(iana.EtherTEB, 2)
 	a.at("ethernet")
-	a.become(etherTEB, 0)
+	a.become(iana.EtherTEB, 0)
 	a.at("mplsip")
-	a.become(etherMPLS, 0)
+	a.become(iana.EtherMPLS, 0)
 
 	a.at("pppoe")
 	a.load(0, 8)
 	a.u16(asm.R1, 0)
 	a.add(asm.JNE.Imm(asm.R1, 0x1100, "done"))
-	a.become(etherPPP, 6)
+	a.become(iana.EtherPPP, 6)
 
 	a.at("ppp")
 	a.load(0, 4)
@@ -308,7 +309,7 @@ func (a *assembler) linkLayers() {
 	a.add(asm.Add.Imm(rPos, 1), asm.Mov.Reg(asm.R3, asm.R1), asm.And.Imm(asm.R3, 1), asm.JNE.Imm(asm.R3, 0, "known"),
 		asm.Add.Imm(rPos, 1), asm.LSh.Imm(asm.R1, 8), asm.Or.Reg(asm.R1, asm.R2))
 	a.at("known")
-	for _, c := range [][2]int32{{0x21, etherIPv4}, {0x57, etherIPv6}, {0x281, etherMPLS}, {0x283, etherMPLS}} {
+	for _, c := range [][2]int32{{0x21, iana.EtherIPv4}, {0x57, iana.EtherIPv6}, {0x281, iana.EtherMPLS}, {0x283, iana.EtherMPLS}} {
 		a.add(asm.Mov.Imm(rNext, c[1]), asm.JEq.Imm(asm.R1, c[0], "loop"))
 	}
 	a.add(asm.Ja.Label("done"))

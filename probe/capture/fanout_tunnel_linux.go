@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"github.com/cilium/ebpf/asm"
+	"github.com/tapwatch/tapwatch/probe/iana"
 )
 
 // framed is looksFramed of what begins at pos + off.
@@ -13,9 +14,9 @@ func (a *assembler) framed(off int32, yes, no string) {
 		tag, v4, v6, arp := fmt.Sprint("tag", off, n), fmt.Sprint("v4", off, n), fmt.Sprint("v6", off, n), fmt.Sprint("arp", off, n)
 		a.u16(asm.R1, n)
 		a.u8(asm.R2, n+2)
-		a.add(asm.JEq.Imm(asm.R1, etherIPv4, v4), asm.JEq.Imm(asm.R1, etherIPv6, v6), asm.JEq.Imm(asm.R1, etherARP, arp),
-			asm.JEq.Imm(asm.R1, etherRARP, arp), asm.JEq.Imm(asm.R1, etherMPLS, yes), asm.JEq.Imm(asm.R1, etherPPPoE, yes),
-			asm.JEq.Imm(asm.R1, etherVLAN, tag), asm.JEq.Imm(asm.R1, etherQinQ, tag), asm.JEq.Imm(asm.R1, etherQinQOld, tag), asm.Ja.Label(no))
+		a.add(asm.JEq.Imm(asm.R1, iana.EtherIPv4, v4), asm.JEq.Imm(asm.R1, iana.EtherIPv6, v6), asm.JEq.Imm(asm.R1, iana.EtherARP, arp),
+			asm.JEq.Imm(asm.R1, iana.EtherRARP, arp), asm.JEq.Imm(asm.R1, iana.EtherMPLS, yes), asm.JEq.Imm(asm.R1, iana.EtherPPPoE, yes),
+			asm.JEq.Imm(asm.R1, iana.EtherVLAN, tag), asm.JEq.Imm(asm.R1, iana.EtherQinQ, tag), asm.JEq.Imm(asm.R1, iana.EtherQinQOld, tag), asm.Ja.Label(no))
 		a.at(v4)
 		a.add(asm.JLT.Imm(asm.R2, 0x45, no), asm.JGT.Imm(asm.R2, 0x4f, no), asm.Ja.Label(yes))
 		a.at(v6)
@@ -41,33 +42,33 @@ func (a *assembler) gre() {
 	}
 	a.add(asm.JEq.Imm(asm.R4, 0, "version0"), asm.RSh.Imm(asm.R2, 7), asm.LSh.Imm(asm.R2, 2), asm.Add.Reg(rPos, asm.R2))
 	a.at("version0")
-	a.add(asm.JEq.Imm(asm.R3, etherERSPAN, "erspan"), asm.JEq.Imm(asm.R3, etherERSPAN3, "erspan3"),
-		asm.JEq.Imm(asm.R3, etherWCCP, "wccp"))
+	a.add(asm.JEq.Imm(asm.R3, iana.EtherERSPAN, "erspan"), asm.JEq.Imm(asm.R3, iana.EtherERSPAN3, "erspan3"),
+		asm.JEq.Imm(asm.R3, iana.EtherWCCP, "wccp"))
 	a.at("payload")
 	a.add(asm.Mov.Reg(rNext, asm.R3))
-	for _, et := range []int32{etherIPv4, etherTEB, etherIPv6, etherPPP, etherMPLS, etherMPLSUp, etherNSH} {
+	for _, et := range []int32{iana.EtherIPv4, iana.EtherTEB, iana.EtherIPv6, iana.EtherPPP, iana.EtherMPLS, iana.EtherMPLSUp, iana.EtherNSH} {
 		a.add(asm.JEq.Imm(asm.R3, et, "loop"))
 	}
 	a.add(asm.Ja.Label("done"))
 	a.at("erspan")
 	a.add(asm.And.Imm(asm.R1, 0x10), asm.JNE.Imm(asm.R1, 0, "erspan2"))
-	a.become(etherTEB, 0)
+	a.become(iana.EtherTEB, 0)
 	a.at("erspan2")
 	a.load(0, 1)
 	a.u8(asm.R1, 0)
 	a.add(asm.RSh.Imm(asm.R1, 4), asm.JNE.Imm(asm.R1, 1, "done"))
-	a.become(etherTEB, 8)
+	a.become(iana.EtherTEB, 8)
 	a.at("erspan3")
 	a.load(0, 12)
 	a.u8(asm.R1, 11)
 	a.u8(asm.R2, 10)
 	a.add(asm.And.Imm(asm.R1, 1), asm.LSh.Imm(asm.R1, 3), asm.Add.Reg(rPos, asm.R1), asm.Add.Imm(rPos, 12),
 		asm.RSh.Imm(asm.R2, 2), asm.And.Imm(asm.R2, 0x1f), asm.Mov.Imm(rNext, nextRaw), asm.JEq.Imm(asm.R2, 2, "loop"))
-	a.become(etherTEB, 0)
+	a.become(iana.EtherTEB, 0)
 	a.at("wccp")
 	a.load(0, 1)
 	a.u8(asm.R1, 0)
-	a.add(asm.Mov.Imm(rNext, etherIPv4), asm.RSh.Imm(asm.R1, 4), asm.JEq.Imm(asm.R1, 4, "loop"))
+	a.add(asm.Mov.Imm(rNext, iana.EtherIPv4), asm.RSh.Imm(asm.R1, 4), asm.JEq.Imm(asm.R1, 4, "loop"))
 	a.move(4)
 }
 
@@ -80,8 +81,8 @@ func (a *assembler) udp() {
 	ports := []struct {
 		port  int32
 		label string
-	}{{portVXLAN, "vxlan"}, {portVXLANOld, "vxlan"}, {portVXLANGPE, "vxlan-gpe"}, {portGENEVE, "geneve"}, {portGTPU, "gtpu"},
-		{portL2TP, "l2tp"}, {portTeredo, "teredo"}, {portAYIYA, "done"}, {portGRE, "gre in udp"}, {portMPLS, "mpls in udp"}, {portLISP, "lisp"}}
+	}{{iana.PortVXLAN, "vxlan"}, {iana.PortVXLANOld, "vxlan"}, {iana.PortVXLANGPE, "vxlan-gpe"}, {iana.PortGENEVE, "geneve"}, {iana.PortGTPU, "gtpu"},
+		{iana.PortL2TP, "l2tp"}, {iana.PortTeredo, "teredo"}, {iana.PortAYIYA, "done"}, {iana.PortGRE, "gre in udp"}, {iana.PortMPLS, "mpls in udp"}, {iana.PortLISP, "lisp"}}
 	for _, p := range ports {
 		a.add(asm.JEq.Imm(asm.R2, p.port, p.label))
 	}
@@ -98,13 +99,13 @@ func (a *assembler) udp() {
 	a.load(16, 20)
 	a.u32(asm.R1, 0)
 	a.u32(asm.R2, 16)
-	a.add(asm.Mov.Imm(rNext, etherIPv6), asm.Add.Imm(rPos, 8), asm.JEq.Imm(asm.R1, 0x20010000, "loop"), asm.JEq.Imm(asm.R2, 0x20010000, "loop"),
+	a.add(asm.Mov.Imm(rNext, iana.EtherIPv6), asm.Add.Imm(rPos, 8), asm.JEq.Imm(asm.R1, 0x20010000, "loop"), asm.JEq.Imm(asm.R2, 0x20010000, "loop"),
 		asm.Ja.Label("done"))
 
 	a.at("gre in udp")
-	a.become(nextUpper+protoGRE, 8)
+	a.become(nextUpper+iana.ProtoGRE, 8)
 	a.at("mpls in udp")
-	a.become(etherMPLS, 8)
+	a.become(iana.EtherMPLS, 8)
 	a.at("lisp")
 	a.become(nextRaw, 16)
 
@@ -119,7 +120,7 @@ func (a *assembler) udp() {
 	a.u8(asm.R3, 11)
 	a.add(asm.Mov.Reg(asm.R5, asm.R1), asm.And.Imm(asm.R5, 0x78), asm.JNE.Imm(asm.R5, 8, "done"), asm.JNE.Imm(asm.R2, 0, "done"),
 		asm.Add.Imm(rPos, 16), asm.And.Imm(asm.R1, 4), asm.JNE.Imm(asm.R1, 0, "registry"), asm.JNE.Imm(asm.R4, 0, "registry"))
-	a.become(etherTEB, 0)
+	a.become(iana.EtherTEB, 0)
 
 	a.at("l2tp")
 	a.u8(asm.R1, 8)
@@ -128,7 +129,7 @@ func (a *assembler) udp() {
 		asm.Add.Imm(rPos, 14),
 		asm.Mov.Reg(asm.R2, asm.R1), asm.RSh.Imm(asm.R2, 6), asm.And.Imm(asm.R2, 1), asm.LSh.Imm(asm.R2, 1), asm.Add.Reg(rPos, asm.R2),
 		asm.Mov.Reg(asm.R2, asm.R1), asm.RSh.Imm(asm.R2, 3), asm.And.Imm(asm.R2, 1), asm.LSh.Imm(asm.R2, 2), asm.Add.Reg(rPos, asm.R2),
-		asm.Mov.Imm(rNext, etherPPP), asm.And.Imm(asm.R1, 2), asm.JEq.Imm(asm.R1, 0, "loop"))
+		asm.Mov.Imm(rNext, iana.EtherPPP), asm.And.Imm(asm.R1, 2), asm.JEq.Imm(asm.R1, 0, "loop"))
 	a.load(0, 2)
 	a.u16(asm.R1, 0)
 	a.add(asm.Add.Reg(rPos, asm.R1))
@@ -142,7 +143,7 @@ func (a *assembler) udp() {
 	a.at("origin")
 	a.load(0, 2)
 	a.u16(asm.R1, 0)
-	a.add(asm.Mov.Imm(rNext, etherIPv6), asm.JNE.Imm(asm.R1, 0, "loop"))
+	a.add(asm.Mov.Imm(rNext, iana.EtherIPv6), asm.JNE.Imm(asm.R1, 0, "loop"))
 	a.move(8)
 
 	a.at("geneve")

@@ -72,65 +72,6 @@ const (
 	nextUnder = 0x20003 // what lies under the last MPLS label
 )
 
-// EtherTypes (IANA, IEEE 802).
-const (
-	etherIPv4       = 0x0800
-	etherIPv6       = 0x86dd
-	etherVLAN       = 0x8100
-	etherQinQ       = 0x88a8
-	etherQinQOld    = 0x9100
-	etherTEB        = 0x6558 // an Ethernet frame (RFC 1701)
-	etherMPLS       = 0x8847
-	etherMPLSUp     = 0x8848
-	etherPPP        = 0x880b
-	etherPPPoE      = 0x8864
-	etherFabricPath = 0x8903
-	etherSGT        = 0x8909
-	etherVNTag      = 0x8926
-	etherHSR        = 0x892f
-	etherBridgePort = 0x893f
-	etherPBB        = 0x88e7
-	etherNSH        = 0x894f
-	etherARP        = 0x0806
-	etherRARP       = 0x8035
-	etherWCCP       = 0x883e // in GRE only
-	etherERSPAN     = 0x88be
-	etherERSPAN3    = 0x22eb
-	etherMaxLength  = 1500 // smaller values are the length of an 802.3 frame
-)
-
-// IP protocol numbers and ports (IANA).
-const (
-	protoHopByHop = 0
-	protoIPv4     = 4
-	protoTCP      = 6
-	protoUDP      = 17
-	protoIPv6     = 41
-	protoRouting  = 43
-	protoFragment = 44
-	protoGRE      = 47
-	protoAH       = 51
-	protoDstOpts  = 60
-	protoEtherIP  = 97
-	protoMobility = 135
-	protoMPLS     = 137
-	protoHIP      = 139
-	protoShim6    = 140
-	protoEthernet = 143
-
-	portL2TP     = 1701
-	portGTPU     = 2152
-	portTeredo   = 3544
-	portLISP     = 4341
-	portGRE      = 4754
-	portVXLAN    = 4789
-	portVXLANGPE = 4790
-	portAYIYA    = 5072
-	portGENEVE   = 6081
-	portMPLS     = 6635
-	portVXLANOld = 8472
-)
-
 // vlanLen is the length of a VLAN tag, and what a ring reserves for it before
 // each frame. Source: IEEE 802.1Q.
 const vlanLen = 4

@@ -1,6 +1,10 @@
 package capture
 
-import "encoding/binary"
+import (
+	"encoding/binary"
+
+	"github.com/tapwatch/tapwatch/probe/iana"
+)
 
 // FlowHash is the model of the fanout program, which the kernel's own is held
 // against frame by frame: the PairHash of the innermost addresses of a frame,
@@ -21,9 +25,9 @@ func FlowHash(link uint16, data []byte) uint32 {
 // there is no tunnel to look into; false if that takes a closer look.
 func nothingWithin(data []byte) bool {
 	switch data[23] {
-	case protoTCP:
+	case iana.ProtoTCP:
 		return true
-	case protoUDP:
+	case iana.ProtoUDP:
 		return len(data) < 50 || data[42]>>4 != 6 &&
 			!tunnelPort(binary.BigEndian.Uint16(data[34:])) && !tunnelPort(binary.BigEndian.Uint16(data[36:]))
 	}
@@ -40,7 +44,7 @@ func layersHash(next uint32, at int, data []byte) (hash uint32) {
 		b := data[at:]
 		n := 0 // octets of this header
 		switch next {
-		case etherIPv4:
+		case iana.EtherIPv4:
 			if len(b) < 20 || b[0]>>4 != 4 || b[0]&15 < 5 {
 				return hash
 			}
@@ -49,7 +53,7 @@ func layersHash(next uint32, at int, data []byte) (hash uint32) {
 				return hash
 			}
 			next, n = nextUpper+uint32(b[9]), int(b[0]&15)*4
-		case etherIPv6:
+		case iana.EtherIPv6:
 			if len(b) < 40 || b[0]>>4 != 6 {
 				return hash
 			}
@@ -60,36 +64,36 @@ func layersHash(next uint32, at int, data []byte) (hash uint32) {
 				return hash
 			}
 			next = ipVersion(b[0])
-		case etherVLAN, etherQinQ, etherQinQOld:
+		case iana.EtherVLAN, iana.EtherQinQ, iana.EtherQinQOld:
 			if len(b) < 4 {
 				return hash
 			}
 			next, n = uint32(binary.BigEndian.Uint16(b[2:])), 4
-		case etherTEB:
+		case iana.EtherTEB:
 			if len(b) < 14 {
 				return hash
 			}
 			next, n = uint32(binary.BigEndian.Uint16(b[12:])), 14
-		case etherFabricPath: // two octets of tag, then a frame
-			next, n = etherTEB, 2
-		case etherHSR, etherVNTag:
+		case iana.EtherFabricPath: // two octets of tag, then a frame
+			next, n = iana.EtherTEB, 2
+		case iana.EtherHSR, iana.EtherVNTag:
 			if len(b) < 6 {
 				return hash
 			}
 			next, n = uint32(binary.BigEndian.Uint16(b[4:])), 6
-		case etherSGT, etherBridgePort:
+		case iana.EtherSGT, iana.EtherBridgePort:
 			if len(b) < 8 {
 				return hash
 			}
 			next, n = uint32(binary.BigEndian.Uint16(b[6:])), 8
-		case etherPBB: // flags and service, then a frame
-			next, n = etherTEB, 4
-		case etherNSH:
+		case iana.EtherPBB: // flags and service, then a frame
+			next, n = iana.EtherTEB, 4
+		case iana.EtherNSH:
 			if len(b) < 8 || b[0]&0xe0 != 0 || b[1]&0x3f < 2 { // RFC 8300
 				return hash
 			}
 			next, n = nextProtocol(b[3]), int(b[1]&0x3f)*4
-		case etherMPLS, etherMPLSUp:
+		case iana.EtherMPLS, iana.EtherMPLSUp:
 			if len(b) < 4 {
 				return hash
 			}
@@ -98,12 +102,12 @@ func layersHash(next uint32, at int, data []byte) (hash uint32) {
 			}
 		case nextUnder:
 			next, n = underLabels(b)
-		case etherPPPoE:
+		case iana.EtherPPPoE:
 			if len(b) < 8 || b[0] != 0x11 || b[1] != 0 {
 				return hash
 			}
-			next, n = etherPPP, 6
-		case etherPPP:
+			next, n = iana.EtherPPP, 6
+		case iana.EtherPPP:
 			next, n = pppNext(b)
 		case nextGTP:
 			if len(b) < 1 || b[0] == 0 || len(b) < int(b[0])*4 {
@@ -113,41 +117,41 @@ func layersHash(next uint32, at int, data []byte) (hash uint32) {
 			if b[n-1] == 0 {
 				next = nextRaw
 			}
-		case nextUpper + protoHopByHop, nextUpper + protoRouting, nextUpper + protoDstOpts, nextUpper + protoMobility,
-			nextUpper + protoHIP, nextUpper + protoShim6:
+		case nextUpper + iana.ProtoHopByHop, nextUpper + iana.ProtoRouting, nextUpper + iana.ProtoDstOpts, nextUpper + iana.ProtoMobility,
+			nextUpper + iana.ProtoHIP, nextUpper + iana.ProtoShim6:
 			if len(b) < 2 {
 				return hash
 			}
 			next, n = nextUpper+uint32(b[0]), 8+int(b[1])*8
-		case nextUpper + protoAH:
+		case nextUpper + iana.ProtoAH:
 			if len(b) < 2 {
 				return hash
 			}
 			next, n = nextUpper+uint32(b[0]), 8+int(b[1])*4
-		case nextUpper + protoFragment:
+		case nextUpper + iana.ProtoFragment:
 			if len(b) < 8 || binary.BigEndian.Uint16(b[2:])&0xfff9 != 0 { // an atomic one is whole (RFC 6946)
 				return hash
 			}
 			next, n = nextUpper+uint32(b[0]), 8
-		case nextUpper + protoIPv4:
-			next = etherIPv4
-		case nextUpper + protoIPv6:
-			next = etherIPv6
-		case nextUpper + protoEtherIP:
+		case nextUpper + iana.ProtoIPv4:
+			next = iana.EtherIPv4
+		case nextUpper + iana.ProtoIPv6:
+			next = iana.EtherIPv6
+		case nextUpper + iana.ProtoEtherIP:
 			if len(b) < 2 || b[0]>>4 != 3 { // RFC 3378
 				return hash
 			}
-			next, n = etherTEB, 2
-		case nextUpper + protoEthernet:
-			next = etherTEB
-		case nextUpper + protoMPLS:
-			next = etherMPLS
-		case nextUpper + protoGRE:
+			next, n = iana.EtherTEB, 2
+		case nextUpper + iana.ProtoEthernet:
+			next = iana.EtherTEB
+		case nextUpper + iana.ProtoMPLS:
+			next = iana.EtherMPLS
+		case nextUpper + iana.ProtoGRE:
 			next, n = greNext(b)
-		case nextUpper + protoUDP:
+		case nextUpper + iana.ProtoUDP:
 			next, n = udpNext(b)
 		default:
-			if next > etherMaxLength || len(b) < 8 || b[0] != 0xaa || b[1] != 0xaa || b[2] != 3 { // no SNAP (RFC 1042)
+			if next > iana.EtherMaxLength || len(b) < 8 || b[0] != 0xaa || b[1] != 0xaa || b[2] != 3 { // no SNAP (RFC 1042)
 				return hash
 			}
 			next, n = uint32(binary.BigEndian.Uint16(b[6:])), 8
@@ -160,9 +164,9 @@ func layersHash(next uint32, at int, data []byte) (hash uint32) {
 func ipVersion(first byte) uint32 {
 	switch first >> 4 {
 	case 4:
-		return etherIPv4
+		return iana.EtherIPv4
 	case 6:
-		return etherIPv6
+		return iana.EtherIPv6
 	}
 	return nextEnd
 }

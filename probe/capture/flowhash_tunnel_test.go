@@ -1,6 +1,10 @@
 package capture
 
-import "encoding/binary"
+import (
+	"encoding/binary"
+
+	"github.com/tapwatch/tapwatch/probe/iana"
+)
 
 // underLabels tells by the first nibble what is under the last label, as
 // routers do (RFC 4928): IP, or an Ethernet frame, with a control word before
@@ -11,11 +15,11 @@ func underLabels(b []byte) (next uint32, n int) {
 		return nextEnd, 0
 	case looksFramed(b):
 		if b[0]>>4 == 0 && looksFramed(b[4:]) {
-			return etherTEB, 4
+			return iana.EtherTEB, 4
 		}
-		return etherTEB, 0
+		return iana.EtherTEB, 0
 	case b[0]>>4 == 0:
-		return etherTEB, 4
+		return iana.EtherTEB, 4
 	}
 	return ipVersion(b[0]), 0
 }
@@ -28,15 +32,15 @@ func looksFramed(b []byte) bool {
 	}
 	for n := 12; n <= 20; n += vlanLen {
 		switch binary.BigEndian.Uint16(b[n:]) {
-		case etherIPv4:
+		case iana.EtherIPv4:
 			return b[n+2] >= 0x45 && b[n+2] <= 0x4f
-		case etherIPv6:
+		case iana.EtherIPv6:
 			return b[n+2]>>4 == 6
-		case etherARP, etherRARP:
+		case iana.EtherARP, iana.EtherRARP:
 			return b[n+2] == 0
-		case etherMPLS, etherPPPoE:
+		case iana.EtherMPLS, iana.EtherPPPoE:
 			return true
-		case etherVLAN, etherQinQ, etherQinQOld:
+		case iana.EtherVLAN, iana.EtherQinQ, iana.EtherQinQOld:
 		default:
 			return false
 		}
@@ -49,15 +53,15 @@ func looksFramed(b []byte) bool {
 func nextProtocol(n byte) uint32 {
 	switch n {
 	case 1:
-		return etherIPv4
+		return iana.EtherIPv4
 	case 2:
-		return etherIPv6
+		return iana.EtherIPv6
 	case 3:
-		return etherTEB
+		return iana.EtherTEB
 	case 4:
-		return etherNSH
+		return iana.EtherNSH
 	case 5:
-		return etherMPLS
+		return iana.EtherMPLS
 	}
 	return nextEnd
 }
@@ -78,11 +82,11 @@ func pppNext(b []byte) (next uint32, n int) {
 	}
 	switch proto {
 	case 0x21:
-		return etherIPv4, n
+		return iana.EtherIPv4, n
 	case 0x57:
-		return etherIPv6, n
+		return iana.EtherIPv6, n
 	case 0x281, 0x283:
-		return etherMPLS, n
+		return iana.EtherMPLS, n
 	}
 	return nextEnd, 0
 }
@@ -100,15 +104,15 @@ func greNext(b []byte) (next uint32, n int) {
 		return nextEnd, 0
 	}
 	switch et := uint32(binary.BigEndian.Uint16(b[2:])); et {
-	case etherERSPAN: // type II has a sequence number and a header, type I neither
+	case iana.EtherERSPAN: // type II has a sequence number and a header, type I neither
 		if b[0]&0x10 == 0 {
-			return etherTEB, n
+			return iana.EtherTEB, n
 		}
 		if b[n]>>4 != 1 {
 			return nextEnd, 0
 		}
-		return etherTEB, n + 8
-	case etherERSPAN3:
+		return iana.EtherTEB, n + 8
+	case iana.EtherERSPAN3:
 		if len(b) < n+12 {
 			return nextEnd, 0
 		}
@@ -116,12 +120,12 @@ func greNext(b []byte) (next uint32, n int) {
 		if b[n+10]>>2&0x1f == 2 { // frame type: IP
 			return nextRaw, size
 		}
-		return etherTEB, size
-	case etherWCCP: // version 2 has a header of its own, of 4 octets
+		return iana.EtherTEB, size
+	case iana.EtherWCCP: // version 2 has a header of its own, of 4 octets
 		if b[n]>>4 != 4 {
 			n += 4
 		}
-		return etherIPv4, n
+		return iana.EtherIPv4, n
 	default:
 		return payloadType(et), n
 	}
@@ -131,7 +135,7 @@ func greNext(b []byte) (next uint32, n int) {
 // into.
 func payloadType(et uint32) uint32 {
 	switch et {
-	case etherIPv4, etherIPv6, etherTEB, etherPPP, etherMPLS, etherMPLSUp, etherNSH:
+	case iana.EtherIPv4, iana.EtherIPv6, iana.EtherTEB, iana.EtherPPP, iana.EtherMPLS, iana.EtherMPLSUp, iana.EtherNSH:
 		return et
 	}
 	return nextEnd
@@ -139,7 +143,7 @@ func payloadType(et uint32) uint32 {
 
 func tunnelPort(port uint16) bool {
 	switch port {
-	case portL2TP, portGTPU, portTeredo, portLISP, portGRE, portVXLAN, portVXLANGPE, portAYIYA, portGENEVE, portMPLS, portVXLANOld:
+	case iana.PortL2TP, iana.PortGTPU, iana.PortTeredo, iana.PortLISP, iana.PortGRE, iana.PortVXLAN, iana.PortVXLANGPE, iana.PortAYIYA, iana.PortGENEVE, iana.PortMPLS, iana.PortVXLANOld:
 		return true
 	}
 	return false
@@ -156,39 +160,39 @@ func udpNext(b []byte) (next uint32, n int) {
 		port, sent = binary.BigEndian.Uint16(b), false
 	}
 	switch port {
-	case portVXLAN, portVXLANGPE, portVXLANOld: // RFC 7348, draft-ietf-nvo3-vxlan-gpe
+	case iana.PortVXLAN, iana.PortVXLANGPE, iana.PortVXLANOld: // RFC 7348, draft-ietf-nvo3-vxlan-gpe
 		if b[8]&0x78 != 8 || b[15] != 0 {
 			break
 		}
-		if b[8]&4 != 0 || port == portVXLANGPE && b[11] != 0 {
+		if b[8]&4 != 0 || port == iana.PortVXLANGPE && b[11] != 0 {
 			return nextProtocol(b[11]), 16
 		}
-		return etherTEB, 16
-	case portGENEVE: // RFC 8926 section 3.4
+		return iana.EtherTEB, 16
+	case iana.PortGENEVE: // RFC 8926 section 3.4
 		if b[8]&0xc0 == 0 && b[9]&0x80 == 0 && b[15] == 0 {
 			return payloadType(uint32(binary.BigEndian.Uint16(b[10:]))), 16 + int(b[8])*4
 		}
-	case portGTPU:
+	case iana.PortGTPU:
 		return gtpNext(b)
-	case portL2TP:
+	case iana.PortL2TP:
 		return l2tpNext(b)
-	case portTeredo:
-		return etherIPv6, teredoLength(b)
-	case portGRE: // RFC 8086
+	case iana.PortTeredo:
+		return iana.EtherIPv6, teredoLength(b)
+	case iana.PortGRE: // RFC 8086
 		if sent {
-			return nextUpper + protoGRE, 8
+			return nextUpper + iana.ProtoGRE, 8
 		}
-	case portMPLS: // RFC 7510
+	case iana.PortMPLS: // RFC 7510
 		if sent {
-			return etherMPLS, 8
+			return iana.EtherMPLS, 8
 		}
-	case portLISP: // RFC 9300
+	case iana.PortLISP: // RFC 9300
 		if sent {
 			return nextRaw, 16
 		}
 	default:
 		if looksTeredo(b) {
-			return etherIPv6, 8
+			return iana.EtherIPv6, 8
 		}
 	}
 	return nextEnd, 0
@@ -239,7 +243,7 @@ func l2tpNext(b []byte) (next uint32, n int) {
 		}
 		n += 2 + int(binary.BigEndian.Uint16(b[n:]))
 	}
-	return etherPPP, n
+	return iana.EtherPPP, n
 }
 
 // teredoLength is the length of a UDP header and the indications before the

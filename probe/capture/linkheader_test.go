@@ -1,6 +1,10 @@
 package capture
 
-import "encoding/binary"
+import (
+	"encoding/binary"
+
+	"github.com/tapwatch/tapwatch/probe/iana"
+)
 
 // linkHeader says what the link-layer header of data announces, as layersHash
 // takes it, and where that begins; nextEnd for link types without IP and for
@@ -8,15 +12,15 @@ import "encoding/binary"
 func linkHeader(link uint16, data []byte) (next uint32, at int) {
 	switch link {
 	case LinkEthernet:
-		return etherTEB, 0
+		return iana.EtherTEB, 0
 	case LinkRaw, LinkIPv4, LinkIPv6, 12, 14:
 		return nextRaw, 0
 	case LinkNull, LinkLoop: // the packet's own version says the same as the family
 		return nextRaw, 4
 	case LinkPPP, 50: // 50: PPP in HDLC framing
-		return etherPPP, 0
+		return iana.EtherPPP, 0
 	case 51: // PPPoE without Ethernet
-		return etherPPPoE, 0
+		return iana.EtherPPPoE, 0
 	case 104: // Cisco HDLC
 		return typeAt(data, 2), 4
 	case LinkLinuxSLL:
@@ -45,7 +49,7 @@ func typeAt(data []byte, at int) uint32 {
 // cookedType leaves out Linux's own small numbers but that of 802.2, which
 // stand in the place of an EtherType.
 func cookedType(t uint32) uint32 {
-	if t <= etherMaxLength && t != 4 {
+	if t <= iana.EtherMaxLength && t != 4 {
 		return nextEnd
 	}
 	return t

@@ -1,6 +1,10 @@
 package decode
 
-import "encoding/binary"
+import (
+	"encoding/binary"
+
+	"github.com/tapwatch/tapwatch/probe/iana"
+)
 
 // arpHeader is what precedes the addresses of an ARP packet (RFC 826).
 const arpHeader = 8
@@ -12,7 +16,7 @@ func (d *Decoder) arp(l *layer, p *Packet) Verdict {
 	if len(b) < arpHeader {
 		return short(arpHeader, l.wire)
 	}
-	if binary.BigEndian.Uint16(b[2:]) != etherIPv4 || b[5] != 4 {
+	if binary.BigEndian.Uint16(b[2:]) != iana.EtherIPv4 || b[5] != 4 {
 		return NonIP
 	}
 	hard := int(b[4])
@@ -20,7 +24,7 @@ func (d *Decoder) arp(l *layer, p *Packet) Verdict {
 	if len(b) < n {
 		return short(n, l.wire)
 	}
-	p.EtherType = etherARP
+	p.EtherType = iana.EtherARP
 	p.Protocol, p.TOS, p.TTL, p.DstPort = 0, 0, 0, 0 // of a tunnel around it
 	p.SrcPort = binary.BigEndian.Uint16(b[6:])
 	setIPv4(&p.Src, b[arpHeader+hard:])

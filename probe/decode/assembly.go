@@ -3,6 +3,7 @@ package decode
 import (
 	"unsafe"
 
+	"github.com/tapwatch/tapwatch/probe/iana"
 	"github.com/tapwatch/tapwatch/proto/flow"
 )
 
@@ -144,7 +145,7 @@ func (a *assembly) take() uint16 {
 // extension header, are put together: those that are inspected, and tunnels.
 func (d *Decoder) assembles(proto uint8) bool {
 	switch proto {
-	case flow.ProtoTCP, flow.ProtoUDP, flow.ProtoICMP, flow.ProtoICMPv6, protoHopByHop, protoRouting, protoDstOpts, protoAH:
+	case flow.ProtoTCP, flow.ProtoUDP, flow.ProtoICMP, flow.ProtoICMPv6, iana.ProtoHopByHop, iana.ProtoRouting, iana.ProtoDstOpts, iana.ProtoAH:
 		return true
 	}
 	return opensTunnel(proto) && !d.outerOnly

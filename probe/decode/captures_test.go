@@ -14,6 +14,7 @@ import (
 
 	"github.com/tapwatch/tapwatch/probe/capture"
 	"github.com/tapwatch/tapwatch/probe/corpus"
+	"github.com/tapwatch/tapwatch/probe/iana"
 	"github.com/tapwatch/tapwatch/proto/flow"
 )
 
@@ -111,7 +112,7 @@ func check(t testing.TB, d *Decoder, f *capture.Frame, p *Packet) {
 	if !p.rare && (p.Reassembled != nil || p.Quoted != Quoted{} || p.OuterSrc != flow.Addr{}) {
 		t.Fatalf("rare fields without their mark: %+v", p)
 	}
-	if p.EtherType != 0 && (p.EtherType != etherARP || p.Protocol != 0 || p.Payload != nil) {
+	if p.EtherType != 0 && (p.EtherType != iana.EtherARP || p.Protocol != 0 || p.Payload != nil) {
 		t.Fatalf("ARP and more: %+v", p)
 	}
 }

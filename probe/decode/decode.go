@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 
 	"github.com/tapwatch/tapwatch/probe/capture"
+	"github.com/tapwatch/tapwatch/probe/iana"
 	"github.com/tapwatch/tapwatch/proto/flow"
 )
 
@@ -90,33 +91,7 @@ func (d *Decoder) Decode(f *capture.Frame, p *Packet) Verdict {
 	return d.link(f.LinkType, l, p)
 }
 
-// EtherTypes (IANA, IEEE 802).
 const (
-	etherIPv4       = 0x0800
-	etherARP        = 0x0806
-	etherRARP       = 0x8035
-	etherIPv6       = 0x86dd
-	etherVLAN       = 0x8100
-	etherQinQ       = 0x88a8
-	etherQinQOld    = 0x9100
-	etherTEB        = 0x6558 // transparent Ethernet bridging (RFC 1701)
-	etherMPLS       = 0x8847
-	etherMPLSUp     = 0x8848
-	etherPPP        = 0x880b
-	etherPPPoE      = 0x8864
-	etherFabricPath = 0x8903 // Cisco
-	etherSGT        = 0x8909 // Cisco MetaData
-	etherMACsec     = 0x88e5 // IEEE 802.1AE
-	etherPBB        = 0x88e7 // IEEE 802.1ah
-	etherVNTag      = 0x8926
-	etherBridgePort = 0x893f // IEEE 802.1BR E-TAG
-	etherHSR        = 0x892f // IEC 62439-3
-	etherTRILL      = 0x22f3 // RFC 6325
-	etherNSH        = 0x894f // RFC 8300
-	etherWCCP       = 0x883e // in GRE only
-	etherERSPAN     = 0x88be
-	etherERSPAN3    = 0x22eb
-	etherMaxLength  = 1500 // smaller values are the length of an 802.3 frame
 	etherHeader     = 14
 	etherVLANHeader = 4
 )
@@ -137,11 +112,11 @@ func (d *Decoder) ethernet(l *layer, p *Packet) Verdict {
 func (d *Decoder) ether(et uint16, l *layer, p *Packet) Verdict {
 	for ; l.depth > 0; l.depth-- {
 		switch et {
-		case etherIPv4:
+		case iana.EtherIPv4:
 			return d.ipv4(l, p)
-		case etherIPv6:
+		case iana.EtherIPv6:
 			return d.ipv6(l, p)
-		case etherVLAN, etherQinQ, etherQinQOld:
+		case iana.EtherVLAN, iana.EtherQinQ, iana.EtherQinQOld:
 			if len(l.b) < etherVLANHeader {
 				return short(etherVLANHeader, l.wire)
 			}
@@ -155,34 +130,34 @@ func (d *Decoder) ether(et uint16, l *layer, p *Packet) Verdict {
 			}
 			et = binary.BigEndian.Uint16(l.b[2:])
 			l.skip(etherVLANHeader)
-		case etherMPLS, etherMPLSUp:
+		case iana.EtherMPLS, iana.EtherMPLSUp:
 			return d.mpls(l, p)
-		case etherPPPoE:
+		case iana.EtherPPPoE:
 			return d.pppoe(l, p)
-		case etherPPP:
+		case iana.EtherPPP:
 			return d.ppp(l, p)
-		case etherARP, etherRARP:
+		case iana.EtherARP, iana.EtherRARP:
 			return d.arp(l, p)
-		case etherTEB:
+		case iana.EtherTEB:
 			return d.ethernetAfter(0, l, p)
-		case etherFabricPath: // two octets of tag, then the frame
+		case iana.EtherFabricPath: // two octets of tag, then the frame
 			return d.ethernetAfter(2, l, p)
-		case etherPBB: // flags and service identifier, then the frame
+		case iana.EtherPBB: // flags and service identifier, then the frame
 			return d.ethernetAfter(4, l, p)
-		case etherTRILL:
+		case iana.EtherTRILL:
 			if len(l.b) < 2 {
 				return short(6, l.wire)
 			}
 			return d.ethernetAfter(6+4*int(l.b[0]&7<<2|l.b[1]>>6), l, p)
-		case etherNSH:
+		case iana.EtherNSH:
 			return d.nsh(l, p)
-		case etherMACsec:
+		case iana.EtherMACsec:
 			next, v := macsec(l)
 			if v != OK {
 				return v
 			}
 			et = next
-		case etherSGT, etherHSR, etherVNTag, etherBridgePort:
+		case iana.EtherSGT, iana.EtherHSR, iana.EtherVNTag, iana.EtherBridgePort:
 			n := tagLength(et)
 			if len(l.b) < n {
 				return short(n, l.wire)
@@ -190,7 +165,7 @@ func (d *Decoder) ether(et uint16, l *layer, p *Packet) Verdict {
 			et = binary.BigEndian.Uint16(l.b[n-2:])
 			l.skip(n)
 		default:
-			if et > etherMaxLength {
+			if et > iana.EtherMaxLength {
 				return NonIP
 			}
 			if et > 0 { // the length without padding
@@ -220,7 +195,7 @@ func (d *Decoder) ethernetAfter(n int, l *layer, p *Packet) Verdict {
 
 // tagLength is the number of octets from an EtherType of a tag to behind the next EtherType.
 func tagLength(et uint16) int {
-	if et == etherBridgePort || et == etherSGT {
+	if et == iana.EtherBridgePort || et == iana.EtherSGT {
 		return 8
 	}
 	return 6
@@ -277,14 +252,14 @@ func llc(l *layer) (uint16, Verdict) {
 		}
 		et := binary.BigEndian.Uint16(l.b[6:])
 		oui := uint32(l.b[3])<<16 | uint32(l.b[4])<<8 | uint32(l.b[5])
-		if oui != 0 && oui != 0xf8 || et <= etherMaxLength { // 0000f8: bridged Ethernet
+		if oui != 0 && oui != 0xf8 || et <= iana.EtherMaxLength { // 0000f8: bridged Ethernet
 			return 0, NonIP
 		}
 		l.skip(8)
 		return et, OK
 	case l.b[0] == 6 && l.b[1] == 6 && l.b[2] == 3: // IP by its own SAP
 		l.skip(3)
-		return etherIPv4, OK
+		return iana.EtherIPv4, OK
 	}
 	return 0, NonIP
 }

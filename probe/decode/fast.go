@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 
 	"github.com/tapwatch/tapwatch/probe/capture"
+	"github.com/tapwatch/tapwatch/probe/iana"
 	"github.com/tapwatch/tapwatch/proto/flow"
 )
 
@@ -24,10 +25,10 @@ func fast(f *capture.Frame, p *Packet) bool {
 	wire := max(int(f.Len), len(b))
 	et, off := be.Uint16(b[12:]), etherHeader
 	var vlan, inner uint16
-	if et == etherVLAN || et == etherQinQ {
+	if et == iana.EtherVLAN || et == iana.EtherQinQ {
 		vlan, et = be.Uint16(b[14:])&0xfff, be.Uint16(b[16:])
 		off += etherVLANHeader
-		if et == etherVLAN {
+		if et == iana.EtherVLAN {
 			if vlan == 0 { // a priority tag: the next may take its place
 				return false
 			}
@@ -40,7 +41,7 @@ func fast(f *capture.Frame, p *Packet) bool {
 	var proto uint8
 	var total, header int
 	switch et {
-	case etherIPv4:
+	case iana.EtherIPv4:
 		if len(b) < ipv4Header+udpHeader || b[0] != 0x45 || be.Uint16(b[6:])&0x3fff != 0 {
 			return false
 		}
@@ -49,7 +50,7 @@ func fast(f *capture.Frame, p *Packet) bool {
 		p.TOS, p.TTL = b[1], b[8]
 		setIPv4(&p.Src, b[12:16])
 		setIPv4(&p.Dst, b[16:20])
-	case etherIPv6:
+	case iana.EtherIPv6:
 		if len(b) < ipv6Header+udpHeader || b[0]>>4 != 6 {
 			return false
 		}

@@ -3,30 +3,8 @@ package decode
 import (
 	"encoding/binary"
 
+	"github.com/tapwatch/tapwatch/probe/iana"
 	"github.com/tapwatch/tapwatch/proto/flow"
-)
-
-// IP protocol numbers (IANA) that are looked into. Transport protocols have
-// their names in package flow.
-const (
-	protoHopByHop = 0
-	protoIPv4     = 4
-	protoIPv6     = 41
-	protoRouting  = 43
-	protoFragment = 44
-	protoDCCP     = 33
-	protoGRE      = 47
-	protoAH       = 51
-	protoNone     = 59
-	protoDstOpts  = 60
-	protoEtherIP  = 97
-	protoL2TP     = 115
-	protoMobility = 135
-	protoUDPLite  = 136
-	protoMPLS     = 137
-	protoHIP      = 139
-	protoShim6    = 140
-	protoEthernet = 143
 )
 
 const (
@@ -89,7 +67,7 @@ func (d *Decoder) clipped(l *layer, p *Packet) Verdict {
 
 func hasPorts(proto uint8) bool {
 	switch proto {
-	case flow.ProtoTCP, flow.ProtoUDP, flow.ProtoSCTP, flow.ProtoICMP, flow.ProtoICMPv6, protoDCCP, protoUDPLite:
+	case flow.ProtoTCP, flow.ProtoUDP, flow.ProtoSCTP, flow.ProtoICMP, flow.ProtoICMPv6, iana.ProtoDCCP, iana.ProtoUDPLite:
 		return true
 	}
 	return false
@@ -110,7 +88,7 @@ func (d *Decoder) ipv6(l *layer, p *Packet) Verdict {
 		return Malformed
 	}
 	total := ipv6Header + int(binary.BigEndian.Uint16(b[4:]))
-	if total == ipv6Header && b[6] != protoNone || total > l.wire {
+	if total == ipv6Header && b[6] != iana.ProtoNone || total > l.wire {
 		// Payload length 0: a jumbogram (RFC 2675) or segmentation offload.
 		total = l.wire
 	}
@@ -131,19 +109,19 @@ func (d *Decoder) extensions(l *layer, p *Packet) Verdict {
 	for range maxExtensions {
 		var n int
 		switch p.Protocol {
-		case protoMobility, protoHIP, protoShim6:
+		case iana.ProtoMobility, iana.ProtoHIP, iana.ProtoShim6:
 			// As good as always the message itself: nothing follows (RFC 6275
 			// section 6.1.1, RFC 7401 section 5.1, RFC 5533 section 5.3).
-			if len(l.b) >= 1 && l.b[0] == protoNone {
+			if len(l.b) >= 1 && l.b[0] == iana.ProtoNone {
 				return d.upper(l, p)
 			}
 			fallthrough
-		case protoHopByHop, protoRouting, protoDstOpts:
+		case iana.ProtoHopByHop, iana.ProtoRouting, iana.ProtoDstOpts:
 			if len(l.b) < 2 {
 				return short(2, l.wire)
 			}
 			n = 8 + int(l.b[1])*8
-		case protoFragment:
+		case iana.ProtoFragment:
 			if len(l.b) < 8 {
 				return short(8, l.wire)
 			}

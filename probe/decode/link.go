@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 
 	"github.com/tapwatch/tapwatch/probe/capture"
+	"github.com/tapwatch/tapwatch/probe/iana"
 	"github.com/tapwatch/tapwatch/proto/flow"
 )
 
@@ -148,7 +149,7 @@ func (d *Decoder) cookedBody(hw, proto uint16, l *layer, p *Packet) Verdict {
 	case arphrdNetlink, arphrdRadiotap, arphrdFRAD:
 		return NonIP
 	case arphrdGRE:
-		if proto != etherIPv4 && proto != etherIPv6 {
+		if proto != iana.EtherIPv4 && proto != iana.EtherIPv6 {
 			return NonIP
 		}
 	}
@@ -158,7 +159,7 @@ func (d *Decoder) cookedBody(hw, proto uint16, l *layer, p *Packet) Verdict {
 	case 4: // an 802.2 header follows
 		return d.ether(0, l, p)
 	}
-	if proto <= etherMaxLength { // Linux's own small numbers: CAN and the like
+	if proto <= iana.EtherMaxLength { // Linux's own small numbers: CAN and the like
 		return NonIP
 	}
 	return d.ether(proto, l, p)

@@ -3,6 +3,7 @@ package decode
 import (
 	"encoding/binary"
 
+	"github.com/tapwatch/tapwatch/probe/iana"
 	"github.com/tapwatch/tapwatch/proto/flow"
 )
 
@@ -65,15 +66,15 @@ func (d *Decoder) pseudowire(l *layer, p *Packet) Verdict {
 func looksFramed(b []byte) bool {
 	for n := 12; n+4 <= len(b) && n <= 20; n += etherVLANHeader {
 		switch binary.BigEndian.Uint16(b[n:]) {
-		case etherIPv4:
+		case iana.EtherIPv4:
 			return b[n+2]>>4 == 4 && b[n+2]&15 >= 5
-		case etherIPv6:
+		case iana.EtherIPv6:
 			return b[n+2]>>4 == 6
-		case etherARP, etherRARP:
+		case iana.EtherARP, iana.EtherRARP:
 			return b[n+2] == 0
-		case etherMPLS, etherPPPoE:
+		case iana.EtherMPLS, iana.EtherPPPoE:
 			return true
-		case etherVLAN, etherQinQ, etherQinQOld:
+		case iana.EtherVLAN, iana.EtherQinQ, iana.EtherQinQOld:
 		default:
 			return false
 		}

@@ -3,6 +3,7 @@ package decode
 import (
 	"encoding/binary"
 
+	"github.com/tapwatch/tapwatch/probe/iana"
 	"github.com/tapwatch/tapwatch/proto/flow"
 )
 
@@ -101,12 +102,12 @@ func upperOf(next uint8, b []byte) (proto uint8, offset uint16, rest []byte) {
 	for range maxExtensions {
 		n := 8
 		switch next {
-		case protoHopByHop, protoRouting, protoDstOpts:
+		case iana.ProtoHopByHop, iana.ProtoRouting, iana.ProtoDstOpts:
 			if len(b) < 2 {
 				return 0, 0, nil
 			}
 			n += int(b[1]) * 8
-		case protoFragment:
+		case iana.ProtoFragment:
 			if len(b) < 8 {
 				return 0, 0, nil
 			}

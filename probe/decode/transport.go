@@ -3,6 +3,7 @@ package decode
 import (
 	"encoding/binary"
 
+	"github.com/tapwatch/tapwatch/probe/iana"
 	"github.com/tapwatch/tapwatch/proto/flow"
 )
 
@@ -18,15 +19,15 @@ func (d *Decoder) upper(l *layer, p *Packet) Verdict {
 		return icmp(l, p)
 	case flow.ProtoSCTP:
 		return withPorts(12, l, p)
-	case protoUDPLite: // RFC 3828: in place of a length, what the checksum covers
+	case iana.ProtoUDPLite: // RFC 3828: in place of a length, what the checksum covers
 		return withPorts(udpHeader, l, p)
-	case protoDCCP: // RFC 4340 section 5.1: the data offset in words
+	case iana.ProtoDCCP: // RFC 4340 section 5.1: the data offset in words
 		n := 12
 		if len(l.b) > 4 {
 			n = max(n, int(l.b[4])*4)
 		}
 		return withPorts(n, l, p)
-	case protoAH:
+	case iana.ProtoAH:
 		return d.authenticated(l, p)
 	}
 	if opensTunnel(p.Protocol) && !d.outerOnly {
@@ -42,7 +43,7 @@ func (d *Decoder) upper(l *layer, p *Packet) Verdict {
 func (d *Decoder) authenticated(l *layer, p *Packet) Verdict {
 	if len(l.b) >= 2 && !d.outerOnly {
 		next, n := l.b[0], 8+int(l.b[1])*4
-		if (next == protoIPv4 || next == protoIPv6) && len(l.b) >= n && !p.Fragment {
+		if (next == iana.ProtoIPv4 || next == iana.ProtoIPv6) && len(l.b) >= n && !p.Fragment {
 			p.Protocol = next
 			l.skip(n)
 			return d.tunnel(l, p)

@@ -3,6 +3,7 @@ package decode
 import (
 	"encoding/binary"
 
+	"github.com/tapwatch/tapwatch/probe/iana"
 	"github.com/tapwatch/tapwatch/proto/flow"
 )
 
@@ -12,7 +13,7 @@ const tunnelDepth = 4
 
 func opensTunnel(proto uint8) bool {
 	switch proto {
-	case protoIPv4, protoIPv6, protoGRE, protoEtherIP, protoL2TP, protoMPLS, protoEthernet:
+	case iana.ProtoIPv4, iana.ProtoIPv6, iana.ProtoGRE, iana.ProtoEtherIP, iana.ProtoL2TP, iana.ProtoMPLS, iana.ProtoEthernet:
 		return true
 	}
 	return false
@@ -47,26 +48,26 @@ func (d *Decoder) tunnel(l *layer, p *Packet) Verdict {
 	opened := false
 	if !p.Fragment {
 		switch p.Protocol {
-		case protoIPv4:
+		case iana.ProtoIPv4:
 			opened = d.inside(flow.TunnelIPIP, 0, l, p, (*Decoder).ipv4)
-		case protoIPv6:
+		case iana.ProtoIPv6:
 			kind := flow.TunnelIPIP
 			if p.Src.Is4() {
 				kind = flow.Tunnel6in4
 			}
 			opened = d.inside(kind, 0, l, p, (*Decoder).ipv6)
-		case protoGRE:
+		case iana.ProtoGRE:
 			opened = d.gre(l, p)
-		case protoEtherIP:
+		case iana.ProtoEtherIP:
 			if len(l.b) >= 2 && l.b[0]>>4 == 3 {
 				l.skip(2)
 				opened = d.inside(flow.TunnelIPIP, 0, l, p, (*Decoder).ethernet)
 			}
-		case protoEthernet:
+		case iana.ProtoEthernet:
 			opened = d.inside(flow.TunnelIPIP, 0, l, p, (*Decoder).ethernet)
-		case protoMPLS:
+		case iana.ProtoMPLS:
 			opened = d.inside(flow.TunnelMPLS, 0, l, p, (*Decoder).mpls)
-		case protoL2TP:
+		case iana.ProtoL2TP:
 			opened = d.l2tp3(0, l, p)
 		}
 	}
@@ -119,8 +120,8 @@ func (d *Decoder) gre(l *layer, p *Packet) bool {
 	l.skip(n)
 	kind := flow.TunnelGRE
 	switch et {
-	case etherERSPAN:
-		kind, et = flow.TunnelERSPAN, etherTEB
+	case iana.EtherERSPAN:
+		kind, et = flow.TunnelERSPAN, iana.EtherTEB
 		if flags&0x1000 != 0 { // type II has a header of 8 octets, type I none
 			if len(l.b) < 8 || l.b[0]>>4 != 1 {
 				return false
@@ -128,11 +129,11 @@ func (d *Decoder) gre(l *layer, p *Packet) bool {
 			key = uint32(binary.BigEndian.Uint16(l.b[2:]) & 0x3ff) // session
 			l.skip(8)
 		}
-	case etherERSPAN3:
+	case iana.EtherERSPAN3:
 		if len(l.b) < 12 {
 			return false
 		}
-		kind, et = flow.TunnelERSPAN, etherTEB
+		kind, et = flow.TunnelERSPAN, iana.EtherTEB
 		key = uint32(binary.BigEndian.Uint16(l.b[2:]) & 0x3ff)
 		n := 12
 		if l.b[11]&1 != 0 { // platform specific sub-header
@@ -146,18 +147,18 @@ func (d *Decoder) gre(l *layer, p *Packet) bool {
 		if ip {
 			return d.inside(kind, key, l, p, (*Decoder).raw)
 		}
-	case etherTEB:
+	case iana.EtherTEB:
 		// NVGRE (RFC 7637): the key is a virtual subnet and a hash of the
 		// flow. Subnets below 0x1000 are reserved, so a key that would give
 		// one is a plain key.
 		if flags&0x8000 == 0 && flags&0x1000 == 0 && key>>8 >= 0x1000 {
 			key >>= 8
 		}
-	case etherWCCP: // version 2 has a header of its own, of 4 octets
+	case iana.EtherWCCP: // version 2 has a header of its own, of 4 octets
 		if len(l.b) >= 4 && l.b[0]>>4 != 4 {
 			l.skip(4)
 		}
-		et = etherIPv4
+		et = iana.EtherIPv4
 	}
 	if et >= greAruba && et < greAruba+0x10 {
 		return d.inside(kind, key, l, p, (*Decoder).wifi)
@@ -168,19 +169,19 @@ func (d *Decoder) gre(l *layer, p *Packet) bool {
 // insideEther is inside for a payload named by an EtherType.
 func (d *Decoder) insideEther(kind flow.Tunnel, id uint32, et uint16, l *layer, p *Packet) bool {
 	switch et {
-	case etherIPv4:
+	case iana.EtherIPv4:
 		return d.inside(kind, id, l, p, (*Decoder).ipv4)
-	case etherIPv6:
+	case iana.EtherIPv6:
 		return d.inside(kind, id, l, p, (*Decoder).ipv6)
-	case etherTEB:
+	case iana.EtherTEB:
 		return d.inside(kind, id, l, p, (*Decoder).ethernet)
-	case etherPPP:
+	case iana.EtherPPP:
 		return d.inside(kind, id, l, p, (*Decoder).ppp)
-	case etherMPLS, etherMPLSUp:
+	case iana.EtherMPLS, iana.EtherMPLSUp:
 		return d.inside(kind, id, l, p, (*Decoder).mpls)
-	case etherNSH:
+	case iana.EtherNSH:
 		return d.inside(kind, id, l, p, (*Decoder).nsh)
-	case etherARP:
+	case iana.EtherARP:
 		return d.inside(kind, id, l, p, (*Decoder).arp)
 	}
 	return false

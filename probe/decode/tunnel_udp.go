@@ -3,23 +3,8 @@ package decode
 import (
 	"encoding/binary"
 
+	"github.com/tapwatch/tapwatch/probe/iana"
 	"github.com/tapwatch/tapwatch/proto/flow"
-)
-
-// Ports of the tunnels over UDP (IANA, but for 8472, which Linux, Flannel and
-// others used for VXLAN before it had its number).
-const (
-	portL2TP     = 1701
-	portGTPU     = 2152
-	portTeredo   = 3544
-	portLISP     = 4341
-	portGRE      = 4754
-	portVXLAN    = 4789
-	portVXLANGPE = 4790
-	portAYIYA    = 5072
-	portGENEVE   = 6081
-	portMPLS     = 6635
-	portVXLANOld = 8472
 )
 
 // Most ports are told from a tunnel's by one bit: port*sieveFactor, of whose 16
@@ -28,10 +13,10 @@ const (
 // common services.
 const (
 	sieveFactor = 6633
-	sieve       = 1<<(portL2TP*sieveFactor&0xffff>>10) | 1<<(portGTPU*sieveFactor&0xffff>>10) | 1<<(portTeredo*sieveFactor&0xffff>>10) |
-		1<<(portLISP*sieveFactor&0xffff>>10) | 1<<(portGRE*sieveFactor&0xffff>>10) | 1<<(portVXLAN*sieveFactor&0xffff>>10) |
-		1<<(portVXLANGPE*sieveFactor&0xffff>>10) | 1<<(portAYIYA*sieveFactor&0xffff>>10) | 1<<(portGENEVE*sieveFactor&0xffff>>10) |
-		1<<(portMPLS*sieveFactor&0xffff>>10) | 1<<(portVXLANOld*sieveFactor&0xffff>>10)
+	sieve       = 1<<(iana.PortL2TP*sieveFactor&0xffff>>10) | 1<<(iana.PortGTPU*sieveFactor&0xffff>>10) | 1<<(iana.PortTeredo*sieveFactor&0xffff>>10) |
+		1<<(iana.PortLISP*sieveFactor&0xffff>>10) | 1<<(iana.PortGRE*sieveFactor&0xffff>>10) | 1<<(iana.PortVXLAN*sieveFactor&0xffff>>10) |
+		1<<(iana.PortVXLANGPE*sieveFactor&0xffff>>10) | 1<<(iana.PortAYIYA*sieveFactor&0xffff>>10) | 1<<(iana.PortGENEVE*sieveFactor&0xffff>>10) |
+		1<<(iana.PortMPLS*sieveFactor&0xffff>>10) | 1<<(iana.PortVXLANOld*sieveFactor&0xffff>>10)
 )
 
 // tunnelPorts reports whether one of two ports is that of a tunnel.
@@ -45,7 +30,7 @@ func tunnelPorts(src, dst uint16) bool {
 
 func tunnelPort(port uint16) bool {
 	switch port {
-	case portL2TP, portGTPU, portTeredo, portLISP, portGRE, portVXLAN, portVXLANGPE, portAYIYA, portGENEVE, portMPLS, portVXLANOld:
+	case iana.PortL2TP, iana.PortGTPU, iana.PortTeredo, iana.PortLISP, iana.PortGRE, iana.PortVXLAN, iana.PortVXLANGPE, iana.PortAYIYA, iana.PortGENEVE, iana.PortMPLS, iana.PortVXLANOld:
 		return true
 	}
 	return false
@@ -62,9 +47,9 @@ func (d *Decoder) udpTunnel(l *layer, p *Packet) {
 		port, sent = p.SrcPort, false
 	}
 	switch port {
-	case portVXLAN, portVXLANGPE, portVXLANOld:
+	case iana.PortVXLAN, iana.PortVXLANGPE, iana.PortVXLANOld:
 		d.vxlan(port, l, p)
-	case portGENEVE:
+	case iana.PortGENEVE:
 		// RFC 8926 section 3.4: version 0, options in words, no control packet.
 		n := 8 + int(l.b[0]&0x3f)*4
 		if l.b[0]>>6 == 0 && l.b[1]&0x80 == 0 && l.b[7] == 0 && len(l.b) >= n {
@@ -72,23 +57,23 @@ func (d *Decoder) udpTunnel(l *layer, p *Packet) {
 			l.skip(n)
 			d.insideEther(flow.TunnelGENEVE, id, et, l, p)
 		}
-	case portGTPU:
+	case iana.PortGTPU:
 		d.gtpu(l, p)
-	case portL2TP:
+	case iana.PortL2TP:
 		d.l2tp(l, p)
-	case portTeredo:
+	case iana.PortTeredo:
 		d.teredo(l, p)
-	case portAYIYA:
+	case iana.PortAYIYA:
 		d.ayiya(l, p)
-	case portGRE: // RFC 8086
+	case iana.PortGRE: // RFC 8086
 		if sent {
 			d.gre(l, p)
 		}
-	case portMPLS: // RFC 7510
+	case iana.PortMPLS: // RFC 7510
 		if sent {
 			d.inside(flow.TunnelMPLS, 0, l, p, (*Decoder).mpls)
 		}
-	case portLISP:
+	case iana.PortLISP:
 		if sent {
 			d.lisp(l, p)
 		}
@@ -114,7 +99,7 @@ func (d *Decoder) vxlan(port uint16, l *layer, p *Packet) {
 	}
 	id := binary.BigEndian.Uint32(l.b[4:]) >> 8
 	read := (*Decoder).ethernet
-	if flags&hasProtocol != 0 || port == portVXLANGPE && l.b[3] != 0 {
+	if flags&hasProtocol != 0 || port == iana.PortVXLANGPE && l.b[3] != 0 {
 		if read = nextProtocol(l.b[3]); read == nil {
 			return
 		}
@@ -185,7 +170,7 @@ func (d *Decoder) lisp(l *layer, p *Packet) {
 func (d *Decoder) ayiya(l *layer, p *Packet) {
 	const header, forward = 8, 1
 	n := header + 1<<(l.b[0]>>4) + int(l.b[1]>>4)*4
-	if l.b[2]&15 != forward || l.b[3] != protoIPv6 || len(l.b) < n {
+	if l.b[2]&15 != forward || l.b[3] != iana.ProtoIPv6 || len(l.b) < n {
 		return
 	}
 	l.skip(n)
