@@ -18,6 +18,6 @@ func main() {
 		Check:   collector.Check,
 		Run:     collector.Run,
 	}
-	s.Commands = []*cobra.Command{migrate(s), replay(s), storage(s), hold(s), erase(s), backup(s), restore(s)}
+	s.Commands = []*cobra.Command{migrate(s), replay(s), storage(s), hold(s), erase(s), backup(s), restore(s), enriching(s)}
 	os.Exit(service.Main(s.Command()))
 }

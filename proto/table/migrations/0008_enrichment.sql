@@ -249,13 +249,14 @@ CREATE TABLE IF NOT EXISTS enrich_addresses
     country String,
     city    String,
     network String,
-    role    String
+    role    String,
+    lists   Array(String)
 )
 ENGINE = Join(ANY, LEFT, site, ip);
 
 CREATE TABLE IF NOT EXISTS enrich_hits
 (
-    kind  String,
+    kind  String COMMENT 'name: of a server, dns: asked for, print: fingerprint',
     value String,
     lists Array(String)
 )
