@@ -47,7 +47,11 @@ func (s *fileSource) NextBlock(frames []Frame) (n int, err error) {
 		return 0, err
 	}
 	s.win.held = true
-	for n = 1; n < len(frames); n++ {
+	n = 1
+	if p, ok := s.format.(*pcapReader); ok && s.expr == "" {
+		n += p.run(frames[1:], &s.stats)
+	}
+	for ; n < len(frames); n++ {
 		if err := s.next(&frames[n]); err != nil {
 			if err != errHeld {
 				_ = s.stop(err) // the next call returns it

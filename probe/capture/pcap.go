@@ -88,6 +88,34 @@ func (p *pcapReader) u32(b []byte) uint32 {
 	return v
 }
 
+// run fills frames with the records that lie whole in the window, and counts
+// them: what next does, without its questions. It stops where next is needed.
+func (p *pcapReader) run(frames []Frame, count *Stats) (n int) {
+	w := p.win
+	if p.swap || w.debt > 0 {
+		return 0
+	}
+	b, octets := w.buf[w.pos:len(w.buf):len(w.buf)], uint64(0)
+	for n < len(frames) && len(b) >= pcapRecordLen {
+		end := uint64(p.header) + uint64(binary.LittleEndian.Uint32(b[8:]))
+		if end > MaxFrame || end > uint64(len(b)) {
+			break
+		}
+		f := &frames[n]
+		f.Time = int64(binary.LittleEndian.Uint32(b))*1e9 + int64(binary.LittleEndian.Uint32(b[4:]))*p.frac
+		f.Len = binary.LittleEndian.Uint32(b[12:])
+		f.Data = b[p.header:end:end]
+		f.LinkType, f.Interface = p.link, 0
+		octets += uint64(f.Len)
+		b = b[end:]
+		n++
+	}
+	w.pos = len(w.buf) - len(b)
+	count.Received += uint64(n)
+	count.ReceivedBytes += octets
+	return n
+}
+
 func (p *pcapReader) next(f *Frame) error {
 	w := p.win
 	if err := w.need(p.header); err != nil {
