@@ -164,26 +164,25 @@ func (w *worker) loop(ctx context.Context, src capture.Source) error {
 func (w *worker) block(frames []capture.Frame) {
 	run, clock := 0, int64(0)
 	w.mirror.On(w.interfaceName())
-	flush := func() {
-		n := run
-		run = 0
-		w.observe(w.packets[:n], w.clocks[:n])
+	flush := func(run int) int { // returns what is left
+		w.observe(w.packets[:run], w.clocks[:run])
+		return 0
 	}
 	for i := range frames {
 		f := &frames[i]
 		if !w.live {
 			if w.clock.Tick(f.Time) { // it is of all flows, whatever becomes of this frame
-				flush()
+				run = flush(run)
 				w.table.Follow(w.clock.Now())
 			}
 			clock = w.clock.Now()
 		}
-		if s := floorSecond(f.Time); s != w.second {
-			flush()
-			w.at(s)
+		if uint64(f.Time-w.second*int64(time.Second)) >= uint64(time.Second) {
+			run = flush(run)
+			w.at(floorSecond(f.Time))
 		}
 		if f.Interface != w.face || run == lookahead {
-			flush()
+			run = flush(run)
 			w.face = f.Interface
 			w.mirror.On(w.interfaceName())
 		}
@@ -205,10 +204,10 @@ func (w *worker) block(frames []capture.Frame) {
 		w.clocks[run] = clock
 		run++
 		if p.Reassembled != nil || !within(f.Data, p.Payload) { // they are the decoder's own, until the next Decode
-			flush()
+			run = flush(run)
 		}
 	}
-	flush()
+	flush(run)
 	if !w.live && len(frames) > 0 {
 		w.table.Follow(clock)
 	}
@@ -218,7 +217,9 @@ func (w *worker) block(frames []capture.Frame) {
 func (w *worker) counted(f *capture.Frame, p *decode.Packet) {
 	w.ledger.Flow(f.Len)
 	w.mirror.Packet(f, p)
-	w.store(f, p)
+	if w.keep != nil {
+		w.store(f, p)
+	}
 }
 
 // store keeps the packet itself; p is nil for what is in no flow.

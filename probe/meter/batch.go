@@ -27,7 +27,14 @@ func (t *Table) ObserveAll(packets []decode.Packet, iface string) {
 		t.prepare(packets[:n])
 		b := &t.block
 		for i := range packets[:n] {
-			t.observe(&packets[i], &b.keys[i], b.hashes[i], b.refs[i], int(b.from[i]), iface)
+			p, k, r, from := &packets[i], &b.keys[i], b.refs[i], int(b.from[i])
+			t.tick(p.Time)
+			if r != 0 {
+				if e := t.entries.at(r); e.steady && e.key.equal(k) && t.ordinary(e, from, p) {
+					continue
+				}
+			}
+			t.observe(p, k, b.hashes[i], r, from, iface)
 		}
 		packets = packets[n:]
 	}

@@ -59,9 +59,11 @@ func (t *Table) tick(at int64) {
 		if t.clocked < len(t.clocks) {
 			now := t.clocks[t.clocked]
 			t.clocked++
-			if now != t.now || !t.running {
+			if !t.running || now < t.now || now>>tickShift > t.wheel.tick {
 				t.Follow(now)
+				return
 			}
+			t.now, t.clock = now, max(t.clock, now)
 		}
 		return
 	}

@@ -141,18 +141,13 @@ func (t *Table) Observe(p *decode.Packet) { t.ObserveOn(p, "") }
 func (t *Table) ObserveOn(p *decode.Packet, iface string) {
 	var k key
 	from := makeKey(&k, p, t.vlan)
+	t.tick(p.Time)
 	t.observe(p, &k, t.hash.sum(&k), 0, from, iface)
 }
 
 // observe is ObserveOn for a packet whose key has been made. hint is the entry
 // that had its hash a while ago; 0: not known.
 func (t *Table) observe(p *decode.Packet, k *key, hash uint32, hint ref, from int, iface string) {
-	t.tick(p.Time)
-	if hint != 0 {
-		if e := t.entries.at(hint); e.steady && e.id != 0 && e.key.equal(k) && t.ordinary(e, from, p) {
-			return
-		}
-	}
 	if t.grown {
 		t.grown = false
 		if t.pressed() {
