@@ -113,13 +113,7 @@ func (f *Filter) uri(s string) string {
 	if s == "/" || s == "*" {
 		return s
 	}
-	switch f.cfg.Names {
-	case Hash:
-		return f.hash(s, kindContent)
-	case Drop:
-		return ""
-	}
-	return f.text(s)
+	return f.whole(s, kindContent)
 }
 
 // httpRequest replaces host and target, each as in its own column.
