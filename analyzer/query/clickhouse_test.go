@@ -146,7 +146,9 @@ func randomRecord(rng *rand.Rand) *flow.Record {
 	return r
 }
 
-func randomMAC(rng *rand.Rand) uint64 { return 0x001b21000000 | uint64(rng.IntN(4))<<24 | uint64(rng.IntN(3)) }
+func randomMAC(rng *rand.Rand) uint64 {
+	return 0x001b21000000 | uint64(rng.IntN(4))<<24 | uint64(rng.IntN(3))
+}
 
 func randomAddr(rng *rand.Rand) netip.Addr {
 	if rng.IntN(4) == 0 {

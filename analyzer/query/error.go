@@ -28,7 +28,6 @@ func (e *Error) Error() string {
 	return s
 }
 
-
 // failure makes an *Error about text[from:to].
 func failure(text string, from, to int, format string, args ...any) *Error {
 	from, to = min(from, len(text)), min(to, len(text))
