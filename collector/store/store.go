@@ -123,7 +123,13 @@ func (s *Store) Put(ctx context.Context, b *consume.Block) error {
 	err := s.put(ctx, b)
 	if errors.Is(err, ErrPartial) || errors.Is(err, ErrAltered) {
 		// What was a message of ours when we looked may since be a duplicate of
-		// another partition's, whose rows it has removed. Look again.
+		// another partition's, whose rows it has removed; or the partition has
+		// another owner, who forms other blocks. Look again.
+		if b.Confirm != nil {
+			if err := b.Confirm(ctx); err != nil {
+				return err
+			}
+		}
 		again := *b
 		again.Repeated = true
 		err = s.put(ctx, &again)

@@ -20,21 +20,13 @@ const maxPoisoned = 16
 // Another owner of the block does just the same, so two of them at once end up
 // with one copy.
 //
-// What was promised before is looked for first, which is no proof that it is not
-// on its way, but makes a table whose deduplication log is gone as safe as one
-// that has it: only what is not there is inserted, and still with the same token.
+// While there is doubt, the rows are looked for before each attempt. That they
+// are not there proves nothing, since an attempt may be on its way, so the token
+// stays the same; that they are there makes a table whose deduplication log is
+// gone as safe as one that has it.
 func (s *Store) putDay(ctx context.Context, b *consume.Block, blockToken string, day int64, messages []message) error {
 	d := s.buildDay(b, day, messages)
 	defer s.releaseDay(d)
-	if b.Repeated {
-		switch e, err := s.extent(ctx, b, d); {
-		case err != nil:
-			return err
-		case e == everything:
-			s.metrics.present.Add(float64(d.rows))
-			return nil
-		}
-	}
 	base := blockToken + "/" + strconv.Itoa(dateOf(day))
 	doubt := b.Repeated // an attempt may have been made that we do not know the end of
 	wait := s.backoff()
@@ -42,6 +34,15 @@ func (s *Store) putDay(ctx context.Context, b *consume.Block, blockToken string,
 		token := base
 		if poisoned > 0 {
 			token += "#" + strconv.Itoa(poisoned)
+		}
+		if doubt {
+			switch e, err := s.extent(ctx, b, d); {
+			case err != nil:
+				return err
+			case e == everything:
+				s.metrics.present.Add(float64(d.rows))
+				return nil
+			}
 		}
 		if err := s.admit(ctx, b); err != nil {
 			return err
