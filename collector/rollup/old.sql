@@ -1,7 +1,7 @@
 -- Builds that are not the newest of their bucket and were replaced before
 -- @replaced, and builds begun before @unsaid that have never been published.
 SELECT DISTINCT toUInt32(bucket) AS b, build
-FROM flows_1m_builds
+FROM /*table*/
 LEFT JOIN
 (
     SELECT bucket, max(build) AS newest
@@ -10,4 +10,4 @@ LEFT JOIN
     GROUP BY bucket
 ) AS n USING (bucket)
 WHERE (build < newest AND newest < @replaced) OR (build > newest AND build < @unsaid)
-LIMIT 1000
+LIMIT 10000

@@ -1,59 +1,61 @@
-// Package rollup keeps flows_1m equal to what `flows` holds.
+// Package rollup keeps the rollups equal to what `flows` holds: flows_1m,
+// flows_1h, flows_1d, hosts_1h, beacons_1h, names_1h and first_seen.
 //
-// In comes the database; out go builds. A bucket is one hour. It is dirty while
-// `batches` promises more rows for it than its newest build was made of, and is
-// then built again, whole, under a greater build number. The rows of a build come
-// first, its entry in rollup_builds after them, so a build counts when it is
-// complete or never. Builders that know nothing of each other do no harm: the
-// greatest number wins, and it says of how many rows it was made.
+// In comes the database; out go builds. A bucket is an hour (flows_1d: a day). It
+// is dirty while `batches` promises more rows for it than its newest build was
+// made of, and is then built again, whole, under a greater build number. The rows
+// of a build come first, its entry in rollup_builds after them, so a build counts
+// when it is complete or never. Builders that know nothing of each other do no
+// harm: the greatest number wins, and its entry says of how many rows it was made.
 //
-// A bucket that has shrunk is left alone: retention has taken raw rows of it, and
-// what was built of them stays.
+// A bucket is provisional until every probe has passed it and nothing is missing.
+// Then its cover is written down: the batches it was made of. If later ones come
+// when its raw rows are no longer there, the next build is the one before and what
+// the cover lacks.
 package rollup
 
 import (
 	"context"
-	_ "embed"
-	"fmt"
 	"log/slog"
 	"slices"
 	"time"
 
 	"github.com/ClickHouse/clickhouse-go/v2"
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
-	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/tapwatch/tapwatch/proto/kit/ops"
 )
 
-var (
-	//go:embed changed.sql
-	changedSQL string
-	//go:embed dirty.sql
-	dirtySQL string
-	//go:embed build.sql
-	buildSQL string
-	//go:embed publish.sql
-	publishSQL string
-	//go:embed old.sql
-	oldSQL string
-)
-
-// Name of the rollup in rollup_builds.
-const Name = "flows_1m"
-
 const (
-	bucketsAtOnce = 24               // buckets of one build
+	bucketsAtOnce = 24               // buckets of one build at most,
+	rowsAtOnce    = 20_000_000       // and raw rows, unless one bucket has more
 	wholeEvery    = time.Hour        // all of `batches` is looked through this often
 	overlap       = time.Minute      // what may have been stored with an older time than what was seen
 	cleanEvery    = time.Minute      //
 	keepOld       = 2 * time.Minute  // a query may still be reading a build that has been replaced
 	keepUnsaid    = time.Hour        // a build that never was published
-	buildTimeout  = 10 * time.Minute // of one build
+	buildTimeout  = 10 * time.Minute // of one statement
 	queryTimeout  = time.Minute
 	restMost      = 10 * time.Minute // of a bucket that stays dirty whatever is done
 	costFactor    = 5                // a bucket rests for this many times as long as its build took
+	lateness      = 90 * time.Second // a worker silent for this long is not waited for
+	patience      = 4                // builds without a new row after which rows that were promised are given up
 )
+
+// settings of all statements: memory and threads of a build are bounded, whatever
+// the bucket holds. Columns that builders of the version before do not know are
+// materialized ones.
+func settings() clickhouse.Settings {
+	return clickhouse.Settings{
+		"max_threads":                        2,
+		"max_insert_threads":                 1,
+		"max_bytes_before_external_group_by": 500_000_000,
+		"max_bytes_before_external_sort":     500_000_000,
+		"insert_allow_materialized_columns":  1,
+		"async_insert":                       0,
+		"lightweight_deletes_sync":           0,
+	}
+}
 
 // Config is what New needs; all fields are required.
 type Config struct {
@@ -70,49 +72,39 @@ type Builder struct {
 	log      *slog.Logger
 	metrics  metrics
 
-	last    uint64            // build number
-	seen    time.Time         // batches stored before have been looked at
-	whole   time.Time         // when all were
-	buckets map[int64]*bucket // by Unix time: dirty, or built a moment ago
-	cleaned time.Time
-}
-
-// bucket is what is remembered of one.
-type bucket struct {
-	notBefore time.Time
-	rest      time.Duration
-	rows      uint64 // of its last build
-}
-
-type metrics struct {
-	builds, rows, failures prometheus.Counter
-	dirty                  prometheus.Gauge
-	seconds                prometheus.Histogram
+	last     uint64            // build number
+	seen     time.Time         // batches stored before have been looked at
+	whole    time.Time         // when all were
+	buckets  map[int64]*bucket // by Unix time: dirty, provisional, or built a moment ago
+	days     map[int64]*rest   // whose hours have changed
+	allDays  bool              // no day has been looked at yet
+	replaced []build           // to be removed
+	cleaned  time.Time
+	swept    time.Time
 }
 
 // New returns a Builder that has looked at nothing yet.
 func New(cfg Config) *Builder {
-	const prefix = "tapwatch_collector_rollup_"
-	b := &Builder{conn: cfg.Conn, interval: cfg.Interval, ops: cfg.Ops, log: cfg.Ops.Log, metrics: metrics{
-		builds:   prometheus.NewCounter(prometheus.CounterOpts{Name: prefix + "buckets_total", Help: "Buckets built."}),
-		rows:     prometheus.NewCounter(prometheus.CounterOpts{Name: prefix + "raw_rows_total", Help: "Rows of flows they were made of."}),
-		failures: prometheus.NewCounter(prometheus.CounterOpts{Name: prefix + "failures_total", Help: "Looks or builds that failed and are repeated."}),
-		dirty:    prometheus.NewGauge(prometheus.GaugeOpts{Name: prefix + "dirty_buckets", Help: "Buckets that lack rows which batches promises."}),
-		seconds: prometheus.NewHistogram(prometheus.HistogramOpts{Name: prefix + "build_seconds", Help: "Time of one build, of up to 24 buckets.",
-			Buckets: []float64{.01, .05, .1, .5, 1, 5, 10, 60, 300, 600}}),
-	}}
-	cfg.Ops.Registry.MustRegister(b.metrics.builds, b.metrics.rows, b.metrics.failures, b.metrics.dirty, b.metrics.seconds)
+	b := &Builder{conn: cfg.Conn, interval: cfg.Interval, ops: cfg.Ops, log: cfg.Ops.Log, metrics: newMetrics(cfg.Ops.Registry)}
+	b.forget()
 	return b
+}
+
+// forget begins anew, with a look at everything.
+func (b *Builder) forget() {
+	b.seen, b.whole, b.swept = time.Time{}, time.Time{}, time.Time{}
+	b.buckets, b.days, b.allDays = map[int64]*bucket{}, map[int64]*rest{}, true
+	b.replaced = nil
 }
 
 // Run builds until ctx ends. It begins with a look at everything.
 func (b *Builder) Run(ctx context.Context) {
-	b.seen, b.whole, b.buckets = time.Time{}, time.Time{}, map[int64]*bucket{}
-	defer b.metrics.dirty.Set(0)
+	b.forget()
+	defer b.metrics.idle()
 	for ctx.Err() == nil {
 		if err := b.Pass(ctx); err != nil && ctx.Err() == nil {
 			b.metrics.failures.Inc()
-			b.log.Warn("rollup is behind", "rollup", Name, "cause", err)
+			b.log.Warn("rollups are behind", "cause", err)
 		}
 		t := time.NewTimer(b.interval)
 		select {
@@ -123,207 +115,72 @@ func (b *Builder) Run(ctx context.Context) {
 	}
 }
 
-// Pass looks for dirty buckets once, builds those that are due, and removes what
-// has been replaced.
+// Pass looks for dirty buckets once, builds those that are due, writes down what
+// closed ones are made of, and removes what has been replaced.
 func (b *Builder) Pass(ctx context.Context) error {
-	if b.buckets == nil {
-		b.buckets = map[int64]*bucket{}
-	}
 	if err := b.look(ctx); err != nil {
 		return err
 	}
-	now := time.Now()
-	var due []int64
-	for at, k := range b.buckets {
-		if !now.Before(k.notBefore) {
-			due = append(due, at)
-		}
-	}
-	slices.Sort(due)
-	for part := range slices.Chunk(due, bucketsAtOnce) {
-		if err := b.build(ctx, part); err != nil {
-			return err
-		}
-	}
-	if time.Since(b.cleaned) >= cleanEvery {
-		if err := b.Clean(ctx, time.Now()); err != nil {
-			return err
-		}
-		b.cleaned = time.Now()
-	}
-	return nil
-}
-
-// look finds the dirty buckets among those that have changed.
-func (b *Builder) look(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
-	defer cancel()
-	began := time.Now()
-	all := began.Sub(b.whole) >= wholeEvery
-	since := time.Unix(0, 0)
-	if !all {
-		since = b.seen.Add(-overlap)
-	}
-	var newest time.Time
-	var changed []uint32
-	if err := b.conn.QueryRow(ctx, changedSQL, clickhouse.Named("since", since.UTC().Format("2006-01-02 15:04:05.000"))).Scan(&newest, &changed); err != nil {
-		return fmt.Errorf("look for changed buckets: %w", err)
-	}
-	for bucket := range b.buckets {
-		if !slices.Contains(changed, uint32(bucket)) {
-			changed = append(changed, uint32(bucket))
-		}
-	}
-	dirty := map[int64]bool{}
-	for part := range slices.Chunk(changed, 1000) {
-		rows, err := b.conn.Query(ctx, dirtySQL, clickhouse.Named("name", Name), clickhouse.Named("buckets", part))
-		if err != nil {
-			return fmt.Errorf("look for dirty buckets: %w", err)
-		}
-		for rows.Next() {
-			var bucket uint32
-			if err := rows.Scan(&bucket); err != nil {
-				rows.Close()
-				return fmt.Errorf("look for dirty buckets: %w", err)
-			}
-			dirty[int64(bucket)] = true
-		}
-		err = rows.Err()
-		rows.Close()
-		if err != nil {
-			return fmt.Errorf("look for dirty buckets: %w", err)
-		}
-	}
-	for at := range dirty {
-		if b.buckets[at] == nil {
-			b.buckets[at] = new(bucket)
-		}
-	}
-	for at, k := range b.buckets {
-		// A clean bucket is remembered while it rests.
-		if !dirty[at] && began.After(k.notBefore) {
-			delete(b.buckets, at)
-		}
-	}
-	b.metrics.dirty.Set(float64(len(dirty)))
-	if newest.After(b.seen) {
-		b.seen = newest
-	}
-	if all {
-		b.whole = began
-	}
-	return nil
-}
-
-// build makes one build of the given buckets and publishes it.
-func (b *Builder) build(ctx context.Context, buckets []int64) error {
-	ctx, cancel := context.WithTimeout(ctx, buildTimeout)
-	defer cancel()
-	began := time.Now()
-	number := b.number(began)
-	list := make([]uint32, len(buckets))
-	days := map[int]bool{}
-	var dates []int
-	for i, bucket := range buckets {
-		list[i] = uint32(bucket)
-		t := time.Unix(bucket, 0).UTC()
-		if d := t.Year()*10000 + int(t.Month())*100 + t.Day(); !days[d] {
-			days[d], dates = true, append(dates, d)
-		}
-	}
-	if err := b.conn.Exec(ctx, buildSQL, clickhouse.Named("build", number), clickhouse.Named("buckets", list), clickhouse.Named("dates", dates)); err != nil {
-		return fmt.Errorf("build %d buckets: %w", len(buckets), err)
-	}
-	// The entry is made of what the build holds, at this moment: were its rows
-	// gone, there would be no entry.
-	if err := b.conn.Exec(ctx, publishSQL, clickhouse.Named("name", Name), clickhouse.Named("build", number)); err != nil {
-		return fmt.Errorf("publish build %d: %w", number, err)
-	}
-	built, err := b.built(ctx, number)
-	if err != nil {
+	if err := b.buildDue(ctx); err != nil {
 		return err
 	}
-	took := time.Since(began)
-	b.metrics.builds.Add(float64(len(buckets)))
-	b.metrics.seconds.Observe(took.Seconds())
-	for _, at := range buckets {
+	if err := b.buildDays(ctx); err != nil {
+		return err
+	}
+	if err := b.settle(ctx); err != nil {
+		return err
+	}
+	return b.clean(ctx)
+}
+
+// buildDue builds the dirty hours that have rested.
+func (b *Builder) buildDue(ctx context.Context) error {
+	now := time.Now()
+	var whole []int64
+	for _, at := range b.sorted() {
 		k := b.buckets[at]
-		if k == nil {
-			k = new(bucket)
-			b.buckets[at] = k
+		if !k.dirty || now.Before(k.notBefore) {
+			continue
 		}
-		b.metrics.rows.Add(float64(built[at]))
-		// A bucket that has got nothing new lacks rows that are not to be had:
-		// somebody has deleted them, or their block is stopped.
-		if rest := max(b.interval, costFactor*took); k.rest > 0 && built[at] == k.rows {
-			k.rest = min(max(2*k.rest, rest), restMost)
-		} else {
-			k.rest = rest
+		if k.cover != 0 {
+			complete, err := b.complete(ctx, at, k)
+			if err != nil {
+				return err
+			}
+			if !complete {
+				if err := b.add(ctx, at); err != nil {
+					return err
+				}
+				continue
+			}
 		}
-		k.rows, k.notBefore = built[at], time.Now().Add(k.rest)
+		whole = append(whole, at)
+	}
+	for len(whole) > 0 {
+		n, rows := 0, uint64(0)
+		for n < len(whole) && n < bucketsAtOnce && (n == 0 || rows+b.buckets[whole[n]].expected() <= rowsAtOnce) {
+			rows += b.buckets[whole[n]].expected()
+			n++
+		}
+		if err := b.build(ctx, whole[:n]); err != nil {
+			return err
+		}
+		whole = whole[n:]
 	}
 	return nil
 }
 
-// built returns how many raw rows a build is made of, by bucket.
-func (b *Builder) built(ctx context.Context, number uint64) (map[int64]uint64, error) {
-	rows, err := b.conn.Query(ctx, "SELECT toUInt32(bucket), raw_rows FROM rollup_builds WHERE rollup = ? AND build = ?", Name, number)
-	if err != nil {
-		return nil, fmt.Errorf("look at build %d: %w", number, err)
+func (b *Builder) sorted() []int64 {
+	list := make([]int64, 0, len(b.buckets))
+	for at := range b.buckets {
+		list = append(list, at)
 	}
-	defer rows.Close()
-	built := map[int64]uint64{}
-	for rows.Next() {
-		var at uint32
-		var n uint64
-		if err := rows.Scan(&at, &n); err != nil {
-			return nil, fmt.Errorf("look at build %d: %w", number, err)
-		}
-		built[int64(at)] = n
-	}
-	if err := rows.Err(); err != nil {
-		return nil, fmt.Errorf("look at build %d: %w", number, err)
-	}
-	return built, nil
+	slices.Sort(list)
+	return list
 }
 
 // number is a build number: the time in ns, and greater than those before.
-func (b *Builder) number(now time.Time) uint64 {
-	b.last = max(uint64(now.UnixNano()), b.last+1)
+func (b *Builder) number() uint64 {
+	b.last = max(uint64(time.Now().UnixNano()), b.last+1)
 	return b.last
-}
-
-// Clean removes builds that have been replaced a while before now, and such as
-// were begun long before and never published. It never touches the newest one.
-func (b *Builder) Clean(ctx context.Context, now time.Time) error {
-	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
-	defer cancel()
-	rows, err := b.conn.Query(ctx, oldSQL, clickhouse.Named("name", Name),
-		clickhouse.Named("replaced", uint64(now.Add(-keepOld).UnixNano())), clickhouse.Named("unsaid", uint64(now.Add(-keepUnsaid).UnixNano())))
-	if err != nil {
-		return fmt.Errorf("look for old builds: %w", err)
-	}
-	var old []clickhouse.GroupSet
-	for rows.Next() {
-		var bucket uint32
-		var number uint64
-		if err := rows.Scan(&bucket, &number); err != nil {
-			rows.Close()
-			return fmt.Errorf("look for old builds: %w", err)
-		}
-		old = append(old, clickhouse.GroupSet{Value: []any{bucket, number}})
-	}
-	err = rows.Err()
-	rows.Close()
-	if err != nil {
-		return fmt.Errorf("look for old builds: %w", err)
-	}
-	if len(old) == 0 {
-		return nil
-	}
-	err = b.conn.Exec(ctx, "DELETE FROM flows_1m_builds WHERE (toUInt32(bucket), build) IN (?) SETTINGS lightweight_deletes_sync = 0", old)
-	if err != nil {
-		return fmt.Errorf("remove %d old builds: %w", len(old), err)
-	}
-	return nil
 }

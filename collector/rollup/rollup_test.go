@@ -49,6 +49,15 @@ func pass(t *testing.T, b *Builder) {
 	for _, k := range b.buckets {
 		k.notBefore = time.Time{}
 	}
+	for _, r := range b.days {
+		r.notBefore = time.Time{}
+	}
+}
+
+// builds counts those of flows_1m that have been published.
+func builds(t *testing.T, conn driver.Conn, want uint64) {
+	t.Helper()
+	localtest.Expect(t, conn, "SELECT uniqExact(bucket, build) FROM rollup_builds WHERE rollup = 'flows_1m'", want)
 }
 
 // same compares the rollup with raw, minute by minute.
@@ -74,9 +83,9 @@ func TestBuilds(t *testing.T) {
 	}
 	pass(t, b)
 	same(t, conn, 3000)
-	localtest.Expect(t, conn, "SELECT count() FROM rollup_builds FINAL", 30)
+	builds(t, conn, 30)
 	pass(t, b) // nothing is dirty: nothing is built
-	localtest.Expect(t, conn, "SELECT count() FROM rollup_builds", 30)
+	builds(t, conn, 30)
 
 	raw(t, conn, 100, 5, 40) // late, and not promised yet
 	pass(t, b)
@@ -84,11 +93,11 @@ func TestBuilds(t *testing.T) {
 	promise(t, conn, 100, 5, 40)
 	pass(t, b)
 	same(t, conn, 3040)
-	localtest.Expect(t, conn, "SELECT count() FROM rollup_builds FINAL", 30)
-	localtest.Expect(t, conn, "SELECT count() FROM rollup_builds", 31)
+	localtest.Expect(t, conn, "SELECT count() FROM rollup_builds FINAL WHERE rollup = 'flows_1m'", 30)
+	builds(t, conn, 31)
 
 	pass(t, builder(t, conn)) // another owner sees no work
-	localtest.Expect(t, conn, "SELECT count() FROM rollup_builds", 31)
+	builds(t, conn, 31)
 }
 
 // A builder that dies between the rows of a build and its entry leaves nothing
@@ -98,17 +107,24 @@ func TestCrash(t *testing.T) {
 	raw(t, conn, 1, 0, 90)
 	promise(t, conn, 1, 0, 90)
 	dead := builder(t, conn)
+	if err := dead.look(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := dead.fillHours(t.Context(), dead.sorted(), dead.number(), hourly(), rowsOf); err != nil {
+		t.Fatal(err)
+	}
+	localtest.Expect(t, conn, "SELECT sum(segments) FROM flows_1m_builds", 90)
+	localtest.Expect(t, conn, "SELECT sum(segments) FROM flows_1m", 0)
 	ctx, cancel := context.WithCancel(t.Context())
-	dead.buckets = map[int64]*bucket{}
-	at := time.Date(2026, 3, 2, 0, 0, 0, 0, time.UTC).Unix()
-	localtest.Exec(t, conn, fmt.Sprintf("INSERT INTO flows_1m_builds (bucket, build, minute, segments) VALUES (%d, 5, %d, 90)", at, at))
 	cancel()
-	if err := dead.build(ctx, []int64{at}); err == nil {
+	if err := dead.build(ctx, dead.sorted()); err == nil {
 		t.Error("a build without time has succeeded")
 	}
 	localtest.Expect(t, conn, "SELECT sum(segments) FROM flows_1m", 0)
 	pass(t, builder(t, conn))
 	same(t, conn, 90)
+	localtest.Expect(t, conn, "SELECT sum(segments) FROM flows_1h", 90)
+	localtest.Expect(t, conn, "SELECT sum(segments) FROM flows_1d", 90)
 }
 
 func TestClean(t *testing.T) {
@@ -165,24 +181,33 @@ func TestShrunk(t *testing.T) {
 	localtest.Expect(t, conn, "SELECT sum(segments) FROM flows_1m", 60)
 }
 
-// A bucket that lacks rows for good is tried less and less often.
+// A bucket that lacks rows for good is tried less and less often, and in the end
+// is taken as it is.
 func TestShort(t *testing.T) {
 	conn := localtest.Tables(t)
 	b := builder(t, conn)
 	raw(t, conn, 1, 0, 50)
 	promise(t, conn, 1, 0, 60)
-	var rest time.Duration
-	for i := range 6 {
+	var length time.Duration
+	for i := range patience - 1 {
 		pass(t, b)
 		if len(b.buckets) != 1 {
 			t.Fatalf("pass %d: %d dirty buckets, want 1", i, len(b.buckets))
 		}
 		for _, k := range b.buckets {
-			if i > 0 && k.rest < 2*rest {
-				t.Errorf("pass %d: rests for %s after %s", i, k.rest, rest)
+			if i > 0 && k.length < 2*length {
+				t.Errorf("pass %d: rests for %s after %s", i, k.length, length)
 			}
-			rest = k.rest
+			length = k.length
 		}
 	}
 	same(t, conn, 50)
+	for range 4 {
+		pass(t, b)
+	}
+	if len(b.buckets) != 0 {
+		t.Errorf("a bucket whose rows are not to be had is still remembered")
+	}
+	same(t, conn, 50)
+	localtest.Expect(t, conn, "SELECT countIf(provisional) FROM flows_1m", 0)
 }

@@ -87,7 +87,7 @@ func TestStatementsAreRepeatable(t *testing.T) {
 	}
 	for _, m := range all {
 		for _, s := range m.Statements {
-			if !strings.Contains(s, "IF NOT EXISTS") && !strings.Contains(s, "IF EXISTS") && !strings.Contains(s, "MODIFY ") {
+			if !strings.Contains(s, "IF NOT EXISTS") && !strings.Contains(s, "IF EXISTS") && !strings.Contains(s, "CREATE OR REPLACE VIEW") && !strings.Contains(s, "MODIFY ") {
 				t.Errorf("%04d_%s: not repeatable: %.60s", m.Version, m.Name, s)
 			}
 		}
