@@ -9,7 +9,7 @@ import "github.com/tapwatch/tapwatch/proto/flow"
 type expectations struct {
 	all  [64]expectation
 	next uint8
-	some bool // one was announced at some time
+	n    uint8 // how many of all have been announced
 }
 
 type expectation struct {
@@ -32,12 +32,12 @@ func (x *expectations) add(e expectation) {
 	}
 	x.all[x.next%uint8(len(x.all))] = e
 	x.next++
-	x.some = true
+	x.n = min(x.n+1, uint8(len(x.all)))
 }
 
 // app names what was announced for the record's flow; "" is nothing.
 func (x *expectations) app(proto uint8, rec *flow.Record) string {
-	for i := range x.all {
+	for i := range x.all[:x.n] {
 		e := &x.all[i]
 		if e.proto == proto && (e.port == rec.DstPort && e.addr == rec.DstIP || e.port == rec.SrcPort && e.addr == rec.SrcIP) && rec.Start <= e.until {
 			return e.app

@@ -67,7 +67,7 @@ func (in *Inspector) recogniseDatagram(st *State, d side, b []byte, rec *flow.Re
 // anew because it passes through function values.
 func (in *Inspector) newHint(proto uint8, d side, rec *flow.Record) *hint {
 	in.hint = hint{port: serverPort(rec), ports: [2]uint16{rec.DstPort, rec.SrcPort}, d: d}
-	if in.expected.some {
+	if in.expected.n > 0 {
 		in.hint.expected = in.expected.app(proto, rec)
 	}
 	return &in.hint

@@ -46,13 +46,14 @@ func (t *Table) ObserveAll(packets []decode.Packet, iface string) {
 // wait for the one before. The processor has no better hint in Go.
 func (t *Table) prepare(packets []decode.Packet) {
 	b := &t.block
+	n := len(packets)
+	keys, hashes, refs, from := b.keys[:n], b.hashes[:n], b.refs[:n], b.from[:n]
 	for i := range packets {
-		b.from[i] = uint8(makeKey(&b.keys[i], &packets[i], t.vlan))
-		b.hashes[i] = t.hash.sum(&b.keys[i])
+		from[i] = uint8(makeKey(&keys[i], &packets[i], t.vlan))
+		hashes[i] = t.hash.sum(&keys[i])
 	}
 	slots, mask := t.index.slots, t.index.mask
-	for i := range packets {
-		h := b.hashes[i]
+	for i, h := range hashes {
 		s := slots[h&mask]
 		if s.hash != h {
 			s = slots[(h+1)&mask]
@@ -60,23 +61,25 @@ func (t *Table) prepare(packets []decode.Packet) {
 				s.ref = 0
 			}
 		}
-		b.refs[i] = s.ref
+		refs[i] = s.ref
 	}
-	for i := range packets {
-		b.talks[i], b.conns[i] = 0, 0
-		if r := b.refs[i]; r != 0 {
+	talks, conns := b.talks[:n], b.conns[:n]
+	for i, r := range refs {
+		var talk, conn ref
+		if r != 0 {
 			e := t.entries.at(r)
-			b.talks[i], b.conns[i] = e.talk, e.conn
+			talk, conn = e.talk, e.conn
 		}
+		talks[i], conns[i] = talk, conn
 	}
 	var sum uint64
-	for i := range packets {
-		if r := b.talks[i]; r != 0 {
+	for i, r := range talks {
+		if r != 0 {
 			k := t.talks.at(r)
-			h := &k.half[b.from[i]&1]
+			h := &k.half[from[i]&1]
 			sum += uint64(h.packets) + uint64(h.bins[0]) + uint64(k.asked)
 		}
-		if r := b.conns[i]; r != 0 {
+		if r := conns[i]; r != 0 {
 			c := t.conns.at(r)
 			sum += uint64(c.end[0].start) + uint64(c.end[1].start) + uint64(c.historyLen)
 		}

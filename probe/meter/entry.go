@@ -1,6 +1,8 @@
 package meter
 
 import (
+	"encoding/binary"
+
 	"github.com/tapwatch/tapwatch/probe/dpi"
 	"github.com/tapwatch/tapwatch/proto/flow"
 )
@@ -89,11 +91,9 @@ type found struct {
 
 // address returns the address of a side from the key.
 func (e *entry) address(side uint8) (a flow.Addr) {
-	w := e.key[2*side : 2*side+2]
-	for i := range 8 {
-		a[i] = byte(w[0] >> (8 * i))
-		a[8+i] = byte(w[1] >> (8 * i))
-	}
+	w := (*[2]uint64)(e.key[2*side:])
+	binary.LittleEndian.PutUint64(a[:8], w[0])
+	binary.LittleEndian.PutUint64(a[8:], w[1])
 	return a
 }
 

@@ -76,7 +76,8 @@ func (h *half) add(at int64, ip, frame, payload uint32) {
 		}
 		h.gapMin, h.gapMax = min(h.gapMin, gap), max(h.gapMax, gap)
 		h.gapSum += us
-		h.gapSquares += float64(us) * float64(us)
+		f := float64(int64(us)) // signed: one instruction
+		h.gapSquares += f * f
 	}
 	h.last = at
 	h.packets++
