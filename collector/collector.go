@@ -157,11 +157,13 @@ func collect(ctx context.Context, cfg Config, o *ops.Ops) error {
 	}
 	defer forget()
 	s := store.New(store.Config{Conn: conn, Timeout: cfg.Block.Timeout, Reserve: int64(cfg.Block.Reserve), Ops: o, Enrich: known.ForFlows()})
-	lead := []func(context.Context){retain.New(retain.Config{Conn: conn, Options: cfg.Retention, Ops: o}).Run,
-		func(ctx context.Context) { known.Lead(ctx, conn) }}
+	keep := retain.Config{Conn: conn, Options: cfg.Retention, Ops: o}
+	lead := []func(context.Context){func(ctx context.Context) { known.Lead(ctx, conn) }}
 	if cfg.Rollup.Interval > 0 {
-		lead = append(lead, rollup.New(rollup.Config{Conn: conn, Interval: cfg.Rollup.Interval, Ops: o}).Run)
+		sums := rollup.New(rollup.Config{Conn: conn, Interval: cfg.Rollup.Interval, Ops: o})
+		keep.Behind, lead = sums.Behind, append(lead, sums.Run)
 	}
+	lead = append(lead, retain.New(keep).Run)
 	o.Log.Info("collecting", "topic", cfg.Topic, "group", cfg.Group)
 	return consume.Run(ctx, consume.Config{
 		Kafka: cfg.Kafka, Topic: cfg.Topic, Group: cfg.Group, DeadLetterTopic: cfg.DeadLetterTopic,

@@ -17,7 +17,9 @@ package rollup
 import (
 	"context"
 	"log/slog"
+	"maps"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/ClickHouse/clickhouse-go/v2"
@@ -81,6 +83,9 @@ type Builder struct {
 	replaced []build           // to be removed
 	cleaned  time.Time
 	swept    time.Time
+
+	mu     sync.Mutex
+	behind map[time.Time]bool // see Behind; nil: not known
 }
 
 // New returns a Builder that has looked at nothing yet.
@@ -95,12 +100,14 @@ func (b *Builder) forget() {
 	b.seen, b.whole, b.swept = time.Time{}, time.Time{}, time.Time{}
 	b.buckets, b.days, b.allDays = map[int64]*bucket{}, map[int64]*rest{}, true
 	b.replaced = nil
+	b.tell(false)
 }
 
 // Run builds until ctx ends. It begins with a look at everything.
 func (b *Builder) Run(ctx context.Context) {
 	b.forget()
 	defer b.metrics.idle()
+	defer b.tell(false)
 	for ctx.Err() == nil {
 		if err := b.Pass(ctx); err != nil && ctx.Err() == nil {
 			b.metrics.failures.Inc()
@@ -130,7 +137,33 @@ func (b *Builder) Pass(ctx context.Context) error {
 	if err := b.settle(ctx); err != nil {
 		return err
 	}
+	b.tell(true)
 	return b.clean(ctx)
+}
+
+// Behind returns the days, as midnight UTC, whose raw rows are still needed, at
+// the last Pass; false: that is not known. It may be called by any goroutine, and
+// what it returns belongs to the caller.
+func (b *Builder) Behind() (map[time.Time]bool, bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return maps.Clone(b.behind), b.behind != nil
+}
+
+// tell sets what Behind returns.
+func (b *Builder) tell(known bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.behind = nil
+	if !known {
+		return
+	}
+	b.behind = map[time.Time]bool{}
+	for at, k := range b.buckets {
+		if k.dirty || k.cover == 0 {
+			b.behind[time.Unix(at-at%day, 0).UTC()] = true
+		}
+	}
 }
 
 // buildDue builds the dirty hours that have rested.
