@@ -15,6 +15,9 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/klauspost/compress/zstd"
+	"google.golang.org/protobuf/proto"
+
 	"github.com/tapwatch/tapwatch/probe/capture"
 	"github.com/tapwatch/tapwatch/probe/ledger"
 	"github.com/tapwatch/tapwatch/proto/flow"
@@ -41,14 +44,27 @@ func flowsWith(t *testing.T, cfg Config, format string) (string, ledger.Totals) 
 	return out.String(), totals
 }
 
-// batchesOf reads what FormatBatch has written.
+// batchesOf reads what FormatBatch has written, which is octet for octet what
+// proto.Marshal makes of it.
 func batchesOf(t *testing.T, text string) (all []*flow.Batch) {
 	t.Helper()
+	decompress, err := zstd.NewReader(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer decompress.Close()
 	for rest := []byte(text); len(rest) > 0; {
 		n := binary.BigEndian.Uint32(rest)
 		b, err := flow.NewReader().Read(rest[4 : 4+n])
 		if err != nil {
 			t.Fatal(err)
+		}
+		got, err := decompress.DecodeAll(rest[4:4+n], nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if want, err := proto.Marshal(b.Header()); err != nil || !bytes.Equal(got, want) {
+			t.Errorf("batch %d: %d octets differ from the %d of proto.Marshal, %v", len(all), len(got), len(want), err)
 		}
 		all = append(all, b)
 		rest = rest[4+n:]
@@ -105,6 +121,7 @@ func TestFlowsFormats(t *testing.T) {
 		}
 	}
 
+	lines := text
 	text, _ = flowsOf(t, path, FormatCSV, "")
 	cells, err := csv.NewReader(strings.NewReader(text)).ReadAll()
 	if err != nil || uint64(len(cells)) != rows+1 {
@@ -112,16 +129,20 @@ func TestFlowsFormats(t *testing.T) {
 	}
 
 	text, _ = flowsOf(t, path, FormatBatch, "")
-	var inBatches uint64
+	var inBatches []byte
 	batches := batchesOf(t, text)
 	for i, b := range batches {
-		inBatches += uint64(b.Len())
+		var r flow.Record
+		for i := range b.Len() {
+			b.Record(i, &r)
+			inBatches = append(r.AppendJSON(inBatches), '\n')
+		}
 		if last := i == len(batches)-1; b.Header().EndOfStream != last {
 			t.Errorf("end of stream said %v in batch %d of %d", b.Header().EndOfStream, i, len(batches))
 		}
 	}
-	if inBatches != rows {
-		t.Errorf("%d records in batches, %d lines of JSON", inBatches, rows)
+	if string(inBatches) != lines {
+		t.Errorf("the batches hold other records than the %d lines of JSON", rows)
 	}
 	if text, _ := flowsOf(t, path, FormatNone, ""); text != "" {
 		t.Errorf("none wrote %d bytes", len(text))
