@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"maps"
 	"net"
-	"sync"
 	"time"
 
 	"github.com/ClickHouse/clickhouse-go/v2"
@@ -104,10 +103,6 @@ type Asker struct {
 	limits   map[Role]Limits
 	settings map[Role]clickhouse.Settings
 	places   map[Role]chan struct{}
-
-	mu     sync.Mutex
-	widths map[string]map[string]float64 // octets of a row, by table and column
-	asked  time.Time                     // when widths were read
 }
 
 // NewAsker returns an Asker on conn, which stays the caller's. Roles that limits

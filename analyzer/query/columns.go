@@ -59,6 +59,7 @@ type Column struct {
 	from   string // expression; empty: the column of that name
 	signed bool
 	bits   int  // of a Number or Set
+	width  int  // octets in memory, about
 	rollup bool // the rollups have it, too
 	lookup *lookup
 }
@@ -135,7 +136,7 @@ func registry() []*Column {
 }
 
 func newColumn(name, sql string) *Column {
-	c := &Column{Name: name, rollup: inRollup[name]}
+	c := &Column{Name: name, rollup: inRollup[name], width: widthOf(sql)}
 	if inner, ok := strings.CutPrefix(sql, "Array("); ok {
 		c.List, sql = true, strings.TrimSuffix(inner, ")")
 	}

@@ -56,13 +56,17 @@ type Plan struct {
 	catalog *catalog
 }
 
-// Reads are the columns of flows that Source reads, for an estimate of bytes.
-func (p *Plan) Reads() []string {
-	list := []string{"start", "segment", "src_packets", "dst_packets", "src_bytes", "dst_bytes", "minute", "hour", "day", "flows"}
+// sumsWidth is the octets of the time and of the four sums that a question of
+// both directions reads of a row.
+const sumsWidth = 5 * 8
+
+// Width is about how many octets of a row Source reads.
+func (p *Plan) Width() int {
+	n := sumsWidth
 	for _, c := range p.filter.Columns() {
-		list = append(list, c.Name)
+		n += c.width
 	}
-	return append(list, p.need.Columns...)
+	return n + 16*len(p.need.Columns)
 }
 
 // Planner chooses tables. Its methods are safe for concurrent use.

@@ -27,7 +27,7 @@ func (r *Refusal) Error() string {
 	if r.Would.Rows > 0 {
 		fmt.Fprintf(&b, "would read %s rows", people(r.Would.Rows))
 		if r.Would.Bytes > 0 {
-			fmt.Fprintf(&b, " (up to %s, uncompressed)", peopleBytes(r.Would.Bytes))
+			fmt.Fprintf(&b, " (about %s, uncompressed)", peopleBytes(r.Would.Bytes))
 		}
 		fmt.Fprintf(&b, " in %d parts of %s, and ", r.Would.Parts, strings.Join(r.Would.Tables, ", "))
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -54,7 +55,7 @@ func CheckSample(s string) error {
 // too large is a *Refusal, or, where a sample was asked for, becomes one.
 func (p *Planner) Fit(ctx context.Context, r Role, plan *Plan, statement func(*Plan) Statement) (Estimate, error) {
 	limit := p.ask.Limits(r)
-	kind, n := "", uint64(0)
+	kind, n, given := "", uint64(0), false
 	if plan.need.Sample != "" {
 		var err error
 		if kind, n, err = parseSample(plan.need.Sample); err != nil {
@@ -63,13 +64,13 @@ func (p *Planner) Fit(ctx context.Context, r Role, plan *Plan, statement func(*P
 		if kind = plan.sampleKind(kind); kind == "hash" && n == 0 && strings.HasPrefix(plan.need.Sample, "hash") {
 			n = 16
 		}
-		if n > 1 {
+		if given = n > 0; n > 1 {
 			p.sample(plan, kind, n)
 		}
 	}
 	var refusal *Refusal
 	for range 5 {
-		e, err := p.ask.Estimate(ctx, r, statement(plan), plan.Reads())
+		e, err := p.ask.Estimate(ctx, r, statement(plan), plan.Width())
 		if err != nil {
 			return e, err
 		}
@@ -81,7 +82,7 @@ func (p *Planner) Fit(ctx context.Context, r Role, plan *Plan, statement func(*P
 			raw = raw || part.Table == "flows"
 		}
 		refusal = &Refusal{Limit: "rows", Value: limit.Rows, Would: e, Hints: narrow(plan.span, e.Rows, limit.Rows, raw)}
-		if kind == "" || kind == "hash" || n > 1 && plan.need.Sample != kind {
+		if kind == "" || kind == "hash" || given {
 			break
 		}
 		n = max(n, 1) * max(2, uint64(math.Ceil(float64(e.Rows)/float64(limit.Rows)*1.1)))
@@ -130,35 +131,26 @@ func (p *Planner) sample(plan *Plan, kind string, n uint64) {
 	if length < 2*unit {
 		return
 	}
-	c := plan.catalog
+	var units []time.Time
+	for from := plan.span.From.Truncate(unit); from.Before(plan.span.To); from = from.Add(unit) {
+		units = append(units, from)
+	}
+	number := func(t time.Time) uint64 { return mix(uint64(t.Unix() / int64(unit/time.Second))) }
+	slices.SortFunc(units, func(a, b time.Time) int { return order(number(a), number(b)) })
+	units = units[:min(max(uint64(len(units))/n, 1), maxParts)]
+	slices.SortFunc(units, time.Time.Compare)
 	var parts []Part
 	var taken time.Duration
-	for ; ; n *= 2 {
-		parts, taken = nil, 0
-		for from := plan.span.From.Truncate(unit); from.Before(plan.span.To); from = from.Add(unit) {
-			if mix(uint64(from.Unix()/int64(unit/time.Second)))%n != 0 {
-				continue
-			}
-			s := Span{from, from.Add(unit)}
-			s = Span{later(s.From, plan.span.From), earlier(s.To, plan.span.To)}
-			taken += s.To.Sub(s.From)
-			parts = append(parts, divide(s, c, usable(plan.filter, plan.need))...)
-		}
-		if len(parts) <= maxParts {
-			break
-		}
-	}
-	if taken == 0 { // chance left nothing: the middle
-		middle := plan.span.From.Add(length / 2).Truncate(unit)
-		s := Span{later(middle, plan.span.From), earlier(middle.Add(unit), plan.span.To)}
-		taken = s.To.Sub(s.From)
-		parts = divide(s, c, usable(plan.filter, plan.need))
+	for _, from := range units {
+		s := Span{later(from, plan.span.From), earlier(from.Add(unit), plan.span.To)}
+		taken += s.To.Sub(s.From)
+		parts = append(parts, divide(s, plan.catalog, usable(plan.filter, plan.need))...)
 	}
 	plan.Parts = parts
-	plan.Gone = c.gone(parts)
+	plan.Gone = plan.catalog.gone(parts)
 	plan.compile(parts, 0)
 	rate := float64(taken) / float64(length)
-	plan.Sample = &Sample{kind, rate, fmt.Sprintf("%d of %d %s of the range were read; sums are multiplied by %.4g", int(math.Ceil(float64(taken)/float64(unit))), int(math.Ceil(float64(length)/float64(unit))), kind, 1/rate)}
+	plan.Sample = &Sample{kind, rate, fmt.Sprintf("%d of %d %s of the range were read; sums are multiplied by %.4g", len(units), int(math.Ceil(float64(length)/float64(unit))), kind, 1/rate)}
 }
 
 // Scale brings a sum of a sample to the whole.
