@@ -70,10 +70,10 @@ func (h *hold) release() {
 // cost estimates what a decoded batch and its rows on their way into ClickHouse
 // take of memory, in octets: packed integers of a wire size of one octet become
 // four or eight, and each row is held once more as columns, of 650 octets with
-// short strings.
+// short strings; texts of the dictionary are written out for every record.
 func cost(b *flow.Batch) int64 {
 	if b == nil {
 		return 4 << 10
 	}
-	return 4*int64(proto.Size(b.Header())) + 1000*int64(b.Len()) + 4<<10
+	return 4*int64(proto.Size(b.Header())) + 1000*int64(b.Len()) + b.TextBytes() + 4<<10
 }

@@ -16,8 +16,8 @@ const SchemaVersion = 1
 
 // Limits of one batch.
 const (
-	MaxMessageBytes = 900_000  // of one Kafka message
-	MaxRawBytes     = 32 << 20 // of a message after decompression
+	MaxMessageBytes = 900_000 // of one Kafka message
+	MaxRawBytes     = 8 << 20 // of a message after decompression
 	MaxRecords      = 100_000
 	MaxBatchSpan    = 8 * 24 * time.Hour // between the first and the last start
 )
@@ -39,18 +39,27 @@ type Batch struct {
 	starts  []int64
 	flowIDs []int64
 	offsets map[string][]uint32 // of each list column
+	text    int64               // octets of all strings of all records
 }
 
 // Reader turns messages into batches. It belongs to one goroutine.
-type Reader struct{ zstd *zstd.Decoder }
+type Reader struct {
+	zstd   *zstd.Decoder
+	bounds bounds
+	raw    []byte // of the message before; batches do not refer to it
+}
 
-// NewReader returns a Reader whose memory is bounded by MaxRawBytes.
+// keepRaw is how much of the memory for decompression a Reader keeps.
+const keepRaw = 2 << 20
+
+// NewReader returns a Reader. Whatever a message says, Read allocates less than
+// 64 MiB for it.
 func NewReader() *Reader {
 	d, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(MaxRawBytes), zstd.WithDecoderLowmem(true))
 	if err != nil {
 		panic(err) // constant options
 	}
-	return &Reader{d}
+	return &Reader{zstd: d, bounds: newBounds()}
 }
 
 // Read decompresses, parses and validates one message. Its error is one of the
@@ -59,15 +68,21 @@ func (r *Reader) Read(message []byte) (*Batch, error) {
 	if len(message) > MaxMessageBytes+MaxMessageBytes/8 {
 		return nil, fmt.Errorf("%w: message of %d bytes", ErrOversized, len(message))
 	}
-	raw, err := r.zstd.DecodeAll(message, nil)
+	raw, err := r.zstd.DecodeAll(message, r.raw[:0])
+	if r.raw = nil; cap(raw) <= keepRaw {
+		r.raw = raw
+	}
 	switch {
 	case errors.Is(err, zstd.ErrDecoderSizeExceeded), errors.Is(err, zstd.ErrWindowSizeExceeded):
 		return nil, fmt.Errorf("%w: more than %d bytes when decompressed", ErrOversized, MaxRawBytes)
 	case err != nil:
 		return nil, fmt.Errorf("%w: %w", ErrCompression, err)
 	}
+	if err := r.bounds.weigh(raw); err != nil {
+		return nil, err
+	}
 	b := &Batch{pb: new(flowpb.FlowBatch), offsets: make(map[string][]uint32)}
-	if err := proto.Unmarshal(raw, b.pb); err != nil {
+	if err := (proto.UnmarshalOptions{DiscardUnknown: true}).Unmarshal(raw, b.pb); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrProtobuf, err)
 	}
 	if err := b.validate(); err != nil {
@@ -102,10 +117,18 @@ func (b *Batch) validate() error {
 			return fmt.Errorf("%w: ledger second out of range", ErrInvalid)
 		}
 	}
+	for _, d := range p.Dropped {
+		if d == nil || d.Worker > 1<<16-1 {
+			return fmt.Errorf("%w: dropped batches of a worker that cannot be", ErrInvalid)
+		}
+	}
 	for _, c := range columns {
 		if err := c.check(b, int(p.Count)); err != nil {
 			return fmt.Errorf("%w: column %s: %w", ErrInvalid, c.name, err)
 		}
+	}
+	if err := b.weighText(); err != nil {
+		return err
 	}
 	if p.Count > 0 {
 		first, last := b.starts[0], b.starts[0]
@@ -125,6 +148,10 @@ func (b *Batch) Header() *flowpb.FlowBatch { return b.pb }
 
 // Len is the number of records.
 func (b *Batch) Len() int { return int(b.pb.Count) }
+
+// TextBytes is what the strings of all records take once they are written out,
+// octets: a string of the dictionary counts for each record that has it.
+func (b *Batch) TextBytes() int64 { return b.text }
 
 // Start is the start of record i, ns since the epoch.
 func (b *Batch) Start(i int) int64 { return b.starts[i] }
