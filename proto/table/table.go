@@ -114,7 +114,7 @@ func migrate(ctx context.Context, conn driver.Conn, all []Migration) error {
 			continue
 		}
 		for i, s := range m.Statements {
-			if err := conn.Exec(ctx, s); err != nil {
+			if err := conn.Exec(ctx, fresh(s)); err != nil {
 				return fmt.Errorf("migration %04d_%s statement %d: %w", m.Version, m.Name, i+1, err)
 			}
 		}
