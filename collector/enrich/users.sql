@@ -16,7 +16,7 @@ FROM
 (
     SELECT site, start, end, received, arrayJoin(arrayConcat(
         if(app = 'kerberos' AND arrayExists(x -> startsWith(x, 'AS-REP') OR startsWith(x, 'TGS-REP'), app_responses)
-            AND NOT endsWith(flows.user, '$') AND NOT startsWith(flows.user, 'WELLKNOWN/') AND NOT startsWith(lower(flows.user), 'host/'),
+            AND NOT endsWith(flows.user, '$') AND NOT startsWith(flows.user, 'WELLKNOWN/') AND NOT match(flows.user, '/.*[.]'), -- a service on a host
            [(src_ip, toString(flows.user), toString(flows.domain), 'kerberos', toUInt64(0))], []),
         if((app = 'smb' AND smb_granted OR app = 'ldap' AND ldap_granted) AND NOT endsWith(flows.user, '$'),
            [(src_ip, toString(flows.user), toString(flows.domain), 'ntlm', toUInt64(0))], []),
