@@ -1,6 +1,6 @@
 // Package fault is a TCP proxy that does to a connection what networks do: cut
-// it, delay it, refuse it, or lose what the server says after it has done what
-// it was asked.
+// it, reset it, let it hang, delay it, refuse it, or lose what the server says
+// after it has done what it was asked.
 //
 // In comes the address of a server; out goes an address to give to a client. It
 // is for tests and the kill rig, and looks at bytes only, so it serves any
@@ -24,34 +24,62 @@ type Proxy struct {
 	listener net.Listener
 	running  sync.WaitGroup
 
-	mu       sync.Mutex
-	closed   bool
-	refuse   bool
-	delay    time.Duration
-	swallow  *swallow
-	swallows int
-	cuts     int
-	lost     [][]byte // see LostReplies
-	pairs    map[*pair]bool
+	mu     sync.Mutex
+	closed bool
+	refuse bool
+	delay  time.Duration
+	rule   *rule
+	struck [strikes]int
+	lost   [][]byte // see LostReplies
+	pairs  map[*pair]bool
 }
 
-// swallow is what makes replies disappear.
-type swallow struct {
+// Strike is what is done to a connection at a certain word of the client.
+type Strike uint8
+
+const (
+	// Swallow passes all that the client says; what the server says is lost from
+	// then on. The connection ends when the client gives up.
+	Swallow Strike = iota
+	// Cut closes both ends; the server has heard what was said up to then.
+	Cut
+	// Reset is Cut by RST, in which what was under way is lost too.
+	Reset
+	// Hold passes nothing more to the server, and lets both ends wait.
+	Hold
+
+	strikes
+)
+
+// rule says which connections are struck.
+type rule struct {
+	strike  Strike
 	request []byte // part of the client's words
-	after   int    // octets that the client sends after them, at least
+	after   int    // octets that the client says after them
 	left    int    // connections still to be struck
-	cut     bool   // they are cut instead, before the server has heard all
 }
 
 // pair is the two ends of one connection.
 type pair struct {
 	client, server net.Conn
-	mute           bool // the server's words are lost; guarded by Proxy.mu
-	struck         int  // index into Proxy.lost, while mute
+	// Guarded by Proxy.mu.
+	mute bool // the server's words are lost
+	lost int  // index into Proxy.lost, while mute
+	held bool // the client's words are
+	dead bool // it is to be closed when what may pass has passed
 }
 
 // lostTail is how much of the end of a lost reply is kept.
 const lostTail = 512
+
+// reset makes the next close an RST.
+func (c *pair) reset() {
+	for _, end := range []net.Conn{c.client, c.server} {
+		if tcp, ok := end.(*net.TCPConn); ok {
+			tcp.SetLinger(0)
+		}
+	}
+}
 
 func (c *pair) close() {
 	c.client.Close()
@@ -98,38 +126,32 @@ func (p *Proxy) Delay(d time.Duration) {
 	p.delay = d
 }
 
-// SwallowReplies strikes the next n connections on which the client says request
-// and then at least after more octets: the server hears all of it, and the
-// client never hears from the server again. The connection ends when the client
-// gives up.
-func (p *Proxy) SwallowReplies(request string, after, n int) {
+// Strike strikes the next n connections on which the client says request and then
+// after more octets. It replaces what was to be struck before; n = 0 ends it.
+func (p *Proxy) Strike(how Strike, request string, after, n int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.swallow = &swallow{request: []byte(request), after: after, left: n}
+	p.rule = &rule{strike: how, request: []byte(request), after: after, left: n}
 }
 
-// CutRequests strikes as SwallowReplies does, but closes the connection: what
-// was said after the first octets does not reach the server, nor any answer the
-// client. Each of the two replaces the other.
-func (p *Proxy) CutRequests(request string, after, n int) {
+// Struck is how many connections have been struck in that way.
+func (p *Proxy) Struck(how Strike) int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.swallow = &swallow{request: []byte(request), after: after, left: n, cut: true}
+	return p.struck[how]
 }
 
-// RequestsCut is how many connections have been struck by CutRequests.
-func (p *Proxy) RequestsCut() int {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.cuts
-}
+// SwallowReplies is Strike with Swallow.
+func (p *Proxy) SwallowReplies(request string, after, n int) { p.Strike(Swallow, request, after, n) }
 
-// Swallowed is how many connections have been struck by SwallowReplies.
-func (p *Proxy) Swallowed() int {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.swallows
-}
+// CutRequests is Strike with Cut.
+func (p *Proxy) CutRequests(request string, after, n int) { p.Strike(Cut, request, after, n) }
+
+// RequestsCut is Struck with Cut.
+func (p *Proxy) RequestsCut() int { return p.Struck(Cut) }
+
+// Swallowed is Struck with Swallow.
+func (p *Proxy) Swallowed() int { return p.Struck(Swallow) }
 
 // LostReplies is what the server has said so far on each connection that was
 // struck by SwallowReplies, in order of the strikes: the last 512 octets of it,
@@ -201,8 +223,8 @@ func (p *Proxy) serve(client net.Conn) {
 	both.Wait()
 }
 
-// copy passes on what say allows, until either side ends.
-func (p *Proxy) copy(c *pair, to io.Writer, from io.Reader, say func([]byte) bool) {
+// copy passes on as many octets as say allows, until either side ends.
+func (p *Proxy) copy(c *pair, to io.Writer, from io.Reader, say func([]byte) int) {
 	buf := make([]byte, 32<<10)
 	for {
 		n, err := from.Read(buf)
@@ -214,10 +236,16 @@ func (p *Proxy) copy(c *pair, to io.Writer, from io.Reader, say func([]byte) boo
 				t := time.NewTimer(delay)
 				<-t.C
 			}
-			if say(buf[:n]) {
-				if _, err := to.Write(buf[:n]); err != nil {
+			if pass := say(buf[:n]); pass > 0 {
+				if _, err := to.Write(buf[:pass]); err != nil {
 					return
 				}
+			}
+			p.mu.Lock()
+			dead := c.dead
+			p.mu.Unlock()
+			if dead {
+				return
 			}
 		}
 		if err != nil {
@@ -226,54 +254,65 @@ func (p *Proxy) copy(c *pair, to io.Writer, from io.Reader, say func([]byte) boo
 	}
 }
 
-// listen watches what the client says, all of which passes but what is cut.
-func (p *Proxy) listen(c *pair) func([]byte) bool {
+// listen watches what the client says, and returns how much of it may pass.
+func (p *Proxy) listen(c *pair) func([]byte) int {
 	var tail []byte // a request may come in two pieces
 	heard := -1     // octets since it, -1 not yet
-	return func(b []byte) bool {
+	return func(b []byte) int {
 		p.mu.Lock()
 		defer p.mu.Unlock()
-		s := p.swallow
-		if s == nil || s.left == 0 || c.mute {
+		if c.held {
+			return 0
+		}
+		r := p.rule
+		if r == nil || r.left == 0 || c.mute {
 			tail, heard = nil, -1
-			return true
+			return len(b)
 		}
 		if heard >= 0 {
 			heard += len(b)
 		} else {
 			tail = append(tail, b...)
-			if i := bytes.Index(tail, s.request); i >= 0 {
-				heard = len(tail) - i - len(s.request)
+			if i := bytes.Index(tail, r.request); i >= 0 {
+				heard = len(tail) - i - len(r.request)
 				tail = nil
-			} else if keep := len(s.request) - 1; len(tail) > keep {
+			} else if keep := len(r.request) - 1; len(tail) > keep {
 				tail = append([]byte(nil), tail[len(tail)-keep:]...)
 			}
 		}
-		if heard >= s.after && s.cut {
-			s.left--
-			p.cuts++
-			c.close()
-			return false
+		if heard < r.after {
+			return len(b)
 		}
-		if heard >= s.after {
-			c.mute, c.struck = true, len(p.lost)
+		r.left--
+		p.struck[r.strike]++
+		pass := max(0, len(b)-(heard-r.after))
+		switch r.strike {
+		case Swallow:
+			c.mute, c.lost = true, len(p.lost)
 			p.lost = append(p.lost, nil)
-			s.left--
-			p.swallows++
+			return len(b)
+		case Hold:
+			c.held = true
+		case Reset:
+			c.reset()
+			c.dead = true
+		case Cut:
+			c.dead = true
 		}
-		return true
+		return pass
 	}
 }
 
 // forward passes what the server says unless the connection has been struck.
-func (p *Proxy) forward(c *pair) func([]byte) bool {
-	return func(b []byte) bool {
+func (p *Proxy) forward(c *pair) func([]byte) int {
+	return func(b []byte) int {
 		p.mu.Lock()
 		defer p.mu.Unlock()
-		if c.mute {
-			words := append(p.lost[c.struck], b...)
-			p.lost[c.struck] = words[max(0, len(words)-lostTail):]
+		if !c.mute {
+			return len(b)
 		}
-		return !c.mute
+		words := append(p.lost[c.lost], b...)
+		p.lost[c.lost] = words[max(0, len(words)-lostTail):]
+		return 0
 	}
 }

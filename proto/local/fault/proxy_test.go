@@ -3,11 +3,11 @@ package fault
 import (
 	"bufio"
 	"errors"
-	"fmt"
 	"io"
 	"net"
 	"os"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -29,10 +29,13 @@ func echo(t *testing.T) (addr string, lines *atomic.Int64) {
 			}
 			go func() {
 				defer c.Close()
-				s := bufio.NewScanner(c)
-				for s.Scan() {
+				for r := bufio.NewReader(c); ; {
+					line, err := r.ReadString('\n')
+					if err != nil {
+						return
+					}
 					lines.Add(1)
-					fmt.Fprintln(c, s.Text())
+					io.WriteString(c, line)
 				}
 			}()
 		}
@@ -116,6 +119,25 @@ func TestCutRequests(t *testing.T) {
 	}
 	if p.RequestsCut() != 1 || lines.Load() != 0 {
 		t.Errorf("%d cut, the server heard %d lines; want 1 and none", p.RequestsCut(), lines.Load())
+	}
+	if got, err := say(t, dial(t, p), "INSERT 1234", 5*time.Second); err != nil || got != "INSERT 1234\n" {
+		t.Errorf("the next: got %q, %v", got, err)
+	}
+}
+
+func TestResetAndHold(t *testing.T) {
+	addr, lines := echo(t)
+	p := start(t, addr)
+	p.Strike(Reset, "INSERT", 3, 1)
+	if _, err := say(t, dial(t, p), "INSERT 1234", 5*time.Second); !errors.Is(err, syscall.ECONNRESET) {
+		t.Errorf("got %v, want a reset", err)
+	}
+	p.Strike(Hold, "INSERT", 3, 1)
+	if _, err := say(t, dial(t, p), "INSERT 1234", 200*time.Millisecond); !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("got %v, want silence", err)
+	}
+	if p.Struck(Reset) != 1 || p.Struck(Hold) != 1 || lines.Load() != 0 {
+		t.Errorf("%d reset, %d held, the server heard %d lines", p.Struck(Reset), p.Struck(Hold), lines.Load())
 	}
 	if got, err := say(t, dial(t, p), "INSERT 1234", 5*time.Second); err != nil || got != "INSERT 1234\n" {
 		t.Errorf("the next: got %q, %v", got, err)

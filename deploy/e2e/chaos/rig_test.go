@@ -1,4 +1,4 @@
-package e2e
+package chaos
 
 import (
 	"context"
@@ -25,17 +25,11 @@ import (
 
 // plan says how much is to happen.
 type plan struct {
-	flows    int
-	kills    int // of each of the victims
-	cuts     int // inserts that are applied, but whose client never hears of it
-	halves   int // inserts whose connection is cut on the way to the server
-	lostAcks int // produce requests of the same kind
-	poisons  int
-	naive    bool
-	pace     time.Duration // for the flows of one event
+	flows int
+	kinds []kind
+	naive bool
+	pace  time.Duration // for the flows of one fault
 }
-
-var victims = []string{"generator", "probe", "collector", "kafka", "clickhouse"}
 
 const (
 	killTopic   = "killed"
@@ -61,8 +55,9 @@ type rig struct {
 	house           *local.ClickHouse
 	toKafka, toRows *fault.Proxy
 	db              driver.Conn
-	collectors      [2]*child
-	listens         [2]string
+	collectors      [3]*child // nil: gone for now
+	listens         [3]string
+	disk, noDisk    string // of ClickHouse; why it has none of its own
 
 	mu        sync.Mutex // guards what the pacing goroutines use
 	generator *child
@@ -73,10 +68,15 @@ type rig struct {
 	fed       int // packets given to the probe
 	finishing bool
 
-	killed   map[string]int
+	share    float64 // flows of one fault
+	planned  map[string]int
+	done     map[string]int
+	cannot   map[string]string
+	awake    sync.WaitGroup // processes that are held up
 	pauses   pauses
 	poisoned int
-	used     int // cut inserts that served to poison a token
+	twinned  [][]byte // see messages_test.go
+	aged     int
 	inKafka  map[batchID]*published
 	counted  map[string]float64 // metrics of collectors that are gone
 	spooled  map[batchID][32]byte
@@ -92,7 +92,7 @@ func newRig(t *testing.T, p plan) *rig {
 		}
 	}
 	r := &rig{plan: p, t: t, seed: seed, random: rand.New(rand.NewPCG(seed, 0)), dir: t.TempDir(), began: time.Now(),
-		killed: map[string]int{}, counted: map[string]float64{}, spooled: map[batchID][32]byte{}}
+		planned: map[string]int{}, done: map[string]int{}, cannot: map[string]string{}, counted: map[string]float64{}, spooled: map[batchID][32]byte{}}
 	t.Logf("TAPWATCH_SEED=%d", seed)
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
@@ -105,8 +105,9 @@ func newRig(t *testing.T, p plan) *rig {
 			t.Fatal(err)
 		}
 	}
+	must(r.mountDisk(filepath.Join(r.dir, "clickhouse")))
 	var err error
-	r.house, err = local.StartClickHouse(ctx, local.ClickHouseConfig{Dir: filepath.Join(r.dir, "clickhouse"), MaxMemory: 3 << 30, KeepFree: 128 << 20}, nil)
+	r.house, err = local.StartClickHouse(ctx, local.ClickHouseConfig{Dir: filepath.Join(r.dir, "clickhouse"), MaxMemory: 3 << 30, KeepFree: keepFree}, nil)
 	must(err)
 	t.Cleanup(func() { r.house.Close() })
 	r.kafka, err = local.StartKafkaProcess(ctx, local.KafkaConfig{Dir: filepath.Join(r.dir, "kafka"), Sync: true,
@@ -135,7 +136,9 @@ func newRig(t *testing.T, p plan) *rig {
 	for i := range r.collectors {
 		r.listens[i], err = freeAddr(r.random)
 		must(err)
-		must(r.startCollector(i))
+		if i < 2 { // the third comes and goes
+			must(r.startCollector(i))
+		}
 	}
 	must(r.startGenerator())
 	must(r.startEdge())
@@ -162,7 +165,7 @@ func freeAddr(random *rand.Rand) (string, error) {
 func (r *rig) stopChildren() {
 	r.mu.Lock()
 	r.finishing = true
-	all := []*child{r.generator, r.edge, r.collectors[0], r.collectors[1]}
+	all := append(r.collectors[:], r.generator, r.edge)
 	r.mu.Unlock()
 	for _, c := range all {
 		if c != nil {
@@ -306,7 +309,7 @@ func (r *rig) until(what string, patience time.Duration, ok func() bool) error {
 func (r *rig) healthy() error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for _, c := range []*child{r.generator, r.edge, r.collectors[0], r.collectors[1]} {
+	for _, c := range append(r.collectors[:], r.generator, r.edge) {
 		if c != nil && c.gone() && c.err != nil && c.cmd.ProcessState.Exited() {
 			return fmt.Errorf("%s ended by itself: %w", c.role, c.err)
 		}
@@ -327,8 +330,6 @@ func (r *rig) stored() int {
 
 // finish lets the generator and the probe come to their ends.
 func (r *rig) finish() error {
-	r.toKafka.SwallowReplies("", 0, 0)
-	r.toRows.SwallowReplies("", 0, 0)
 	r.mu.Lock()
 	r.finishing, r.limit, r.allowed = true, float64(r.flows), float64(r.flows)
 	generator, edge := r.generator, r.edge

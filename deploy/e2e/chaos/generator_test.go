@@ -1,4 +1,4 @@
-package e2e
+package chaos
 
 import (
 	"bufio"
@@ -14,6 +14,7 @@ import (
 	"net"
 	"os"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/segmentio/kafka-go"
@@ -99,7 +100,11 @@ type generator struct {
 	encoder *flow.Encoder
 	random  *rand.Rand
 	seq     [generatorWorkers]uint64
+	skew    int64 // what its clock is ahead, in ns
 }
+
+// skewWord begins the line by which a generator's clock jumps; nanoseconds follow.
+const skewWord = "skew "
 
 // generate makes flows [what is journalled, s.Flows) and publishes them. It goes
 // as far as the numbers tell that come line by line from its parent, and ends
@@ -145,6 +150,12 @@ func generate(s settings, allowed io.Reader) error {
 		if !lines.Scan() {
 			return nil // the parent is gone
 		}
+		if jump, ok := strings.CutPrefix(lines.Text(), skewWord); ok {
+			if g.skew, err = strconv.ParseInt(jump, 10, 64); err != nil {
+				return fmt.Errorf("read jump of the clock: %w", err)
+			}
+			continue
+		}
 		limit, err := strconv.Atoi(lines.Text())
 		if err != nil {
 			return fmt.Errorf("read limit: %w", err)
@@ -171,7 +182,7 @@ func generate(s settings, allowed io.Reader) error {
 func (g *generator) batch(first, n int) error {
 	worker := uint32(g.random.IntN(generatorWorkers))
 	var r flow.Record
-	header := &flowpb.FlowBatch{Probe: flowProbe, Site: "site", Epoch: g.spool.Epoch(), Worker: worker, Seq: g.seq[worker] + 1, SealedNs: time.Now().UnixNano()}
+	header := &flowpb.FlowBatch{Probe: flowProbe, Site: "site", Epoch: g.spool.Epoch(), Worker: worker, Seq: g.seq[worker] + 1, SealedNs: time.Now().UnixNano() + g.skew}
 	second := &flowpb.LedgerSecond{Records: uint64(n)}
 	for i := range n {
 		makeFlow(g.Seed, first+i, &r)
@@ -182,7 +193,7 @@ func (g *generator) batch(first, n int) error {
 		second.Second = r.Start / int64(time.Second)
 		second.SeenPackets += r.Packets()
 		second.SeenFrameBytes += r.FrameBytes()
-		header.ClockNs, header.WatermarkNs = r.End, max(header.WatermarkNs, r.Start)
+		header.ClockNs, header.WatermarkNs = r.End+g.skew, max(header.WatermarkNs, r.Start)
 	}
 	second.FlowPackets, second.FlowFrameBytes = second.SeenPackets, second.SeenFrameBytes
 	header.Ledger = []*flowpb.LedgerSecond{second}

@@ -1,4 +1,4 @@
-package e2e
+package chaos
 
 import (
 	"context"
@@ -55,32 +55,46 @@ func (r *rig) compareEdge(f *findings) (starts int, seen, inRows uint64, err err
 	return starts, seen, inRows, rows.Err()
 }
 
-// sums are all that flows_1m adds up, of each hour and probe.
+// sums are all that the rollups of flows add up, of each hour and probe.
 const sums = `sum(src_packets), sum(dst_packets), sum(src_bytes), sum(dst_bytes), sum(src_frame_bytes), sum(dst_frame_bytes), sum(src_payload_bytes), sum(dst_payload_bytes)`
 
-// compareRollup says how the sums of flows_1m differ from those of flows.
+// compareRollup says how the sums of the rollups differ from those of flows.
 func (r *rig) compareRollup() (string, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
 	var different []string
-	rows, err := r.db.Query(ctx, `SELECT toString(hour), probe, groupArray(which), count() FROM
+	const counts = `sum(flows), sum(segments), sum(failed), array(` + sums + `)`
+	rows, err := r.db.Query(ctx, `SELECT toString(time), probe, groupArray(which), count() AS n, any(of) AS expected FROM
 		(
-			SELECT 'raw' AS which, toStartOfHour(start) AS hour, probe, countIf(segment = 0) AS f, count() AS s, countIf(segment = 0 AND dst_payload_bytes = 0) AS x, array(`+sums+`) AS v FROM flows GROUP BY hour, probe
+			SELECT 'raw' AS which, 3 AS of, toStartOfHour(start) AS time, probe, countIf(segment = 0) AS f, count() AS s, countIf(segment = 0 AND dst_payload_bytes = 0) AS x, array(`+sums+`) AS v FROM flows GROUP BY time, probe
 			UNION ALL
-			SELECT '1m', toStartOfHour(minute) AS hour, probe, sum(flows), sum(segments), sum(failed), array(`+sums+`) FROM flows_1m GROUP BY hour, probe
-		) GROUP BY hour, probe, f, s, x, v HAVING count() != 2 ORDER BY hour, probe`)
+			SELECT '1m', 3, toStartOfHour(minute) AS time, probe, `+counts+` FROM flows_1m GROUP BY time, probe
+			UNION ALL
+			SELECT '1h', 3, hour AS time, probe, `+counts+` FROM flows_1h GROUP BY time, probe
+			UNION ALL
+			SELECT 'raw', 2, toStartOfDay(start) + INTERVAL 1 SECOND AS time, probe, countIf(segment = 0) AS f, count() AS s, countIf(segment = 0 AND dst_payload_bytes = 0) AS x, array(`+sums+`) AS v FROM flows GROUP BY time, probe
+			UNION ALL
+			SELECT '1d', 2, day + INTERVAL 1 SECOND AS time, probe, `+counts+` FROM flows_1d GROUP BY time, probe
+			UNION ALL
+			SELECT 'raw of hosts', 2, toStartOfHour(start) + INTERVAL 2 SECOND AS time, probe, countIf(segment = 0) AS f, count() AS s, countIf(segment = 0 AND dst_payload_bytes = 0) AS x,
+				[sum(src_packets), sum(dst_packets), sum(src_bytes), sum(dst_bytes), sum(src_payload_bytes), sum(dst_payload_bytes)] AS v FROM flows GROUP BY time, probe
+			UNION ALL
+			SELECT 'hosts', 2, hour + INTERVAL 2 SECOND AS time, probe, sum(flows), sum(segments), sum(failed),
+				[sum(sent_packets), sum(received_packets), sum(sent_bytes), sum(received_bytes), sum(sent_payload_bytes), sum(received_payload_bytes)] FROM hosts_1h WHERE role = 'initiator' GROUP BY time, probe
+		) GROUP BY time, probe, f, s, x, v HAVING n != expected ORDER BY time, probe`)
 	if err != nil {
 		return "", err
 	}
 	defer rows.Close()
 	for rows.Next() {
-		var hour, probe string
+		var at, probe string
 		var which []string
 		var n uint64
-		if err := rows.Scan(&hour, &probe, &which, &n); err != nil {
+		var expected uint8
+		if err := rows.Scan(&at, &probe, &which, &n, &expected); err != nil {
 			return "", err
 		}
-		different = append(different, hour+" "+probe+" "+strings.Join(which, ","))
+		different = append(different, at+" "+probe+" "+strings.Join(which, ","))
 	}
 	return strings.Join(different[:min(len(different), 10)], "; "), rows.Err()
 }

@@ -1,4 +1,4 @@
-package e2e
+package chaos
 
 import (
 	"context"
@@ -50,7 +50,7 @@ func (p *pauses) String() string {
 	return fmt.Sprintf("%s (%s)", p.longest.Round(100*time.Millisecond), strings.Join(p.causes, ", "))
 }
 
-const storeMetrics = "tapwatch_collector_store_"
+const collectorMetrics = "tapwatch_collector_"
 
 // scrape adds the counters of a collector that is about to be killed.
 func (r *rig) scrape(i int) {
@@ -69,10 +69,10 @@ func (r *rig) metric(name string) float64 {
 	return sum
 }
 
-// read returns the plain store counters of a collector.
+// read returns the plain counters of a collector.
 func (r *rig) read(i int) map[string]float64 {
 	all := map[string]float64{}
-	if r.naive || r.collectors[i].gone() {
+	if r.naive || r.collectors[i] == nil || r.collectors[i].gone() {
 		return all
 	}
 	client := http.Client{Timeout: time.Second}
@@ -88,7 +88,7 @@ func (r *rig) read(i int) map[string]float64 {
 	}
 	for line := range strings.Lines(string(text)) {
 		name, value, ok := strings.Cut(strings.TrimSpace(line), " ")
-		if name, ours := strings.CutPrefix(name, storeMetrics); ok && ours {
+		if name, ours := strings.CutPrefix(name, collectorMetrics); ok && ours {
 			if v, err := strconv.ParseFloat(value, 64); err == nil {
 				all[name] = v
 			}

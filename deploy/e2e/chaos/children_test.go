@@ -1,4 +1,4 @@
-package e2e
+package chaos
 
 import (
 	"context"
@@ -91,6 +91,7 @@ func (s settings) collector() collector.Config {
 	cfg.ClickHouse.Addr, cfg.ClickHouse.Database = []string{s.ClickHouse}, s.Database
 	cfg.Create.Partitions = 0 // the test has made them
 	cfg.Block.MaxWait, cfg.Block.Timeout = 150*time.Millisecond, s.RequestTimeout
+	cfg.Block.Reserve = diskReserve
 	cfg.Rollup.Interval = time.Second
 	cfg.Ops = ops.Config{Listen: s.Listen, LogLevel: "info"}
 	return cfg

@@ -1,4 +1,4 @@
-package e2e
+package chaos
 
 import (
 	"context"
@@ -24,9 +24,14 @@ type findings struct {
 	missing   int
 	double    int
 	altered   int
-	stray     int // rows that nobody published
+	stray     int            // rows that nobody published
+	junk      map[place]bool // messages that cannot be decoded
+	late      int            // messages older than retention
+	ledger    map[string]int // messages by what batches says of them
 	other     []string
 }
+
+func newFindings() *findings { return &findings{junk: map[place]bool{}, ledger: map[string]int{}} }
 
 // wrong reports whether anything is not as it has to be.
 func (f *findings) wrong() bool {
@@ -54,6 +59,7 @@ type published struct {
 	places    map[place]int64
 	packets   uint64 // in its ledger
 	endOfFlow bool
+	expired   bool // it must not be stored
 }
 
 // readKafka returns all batches there are, and how many messages each partition has.
@@ -98,7 +104,9 @@ func (r *rig) readKafka(f *findings) (map[batchID]*published, error) {
 func keepMessage(all map[batchID]*published, decoder *flow.Reader, m *kafkago.Message, f *findings) error {
 	b, err := decoder.Read(m.Value)
 	if err != nil {
-		return fmt.Errorf("decode offset %d of partition %d: %w", m.Offset, m.Partition, err)
+		f.messages++
+		f.junk[place{int32(m.Partition), m.Offset}] = true
+		return nil
 	}
 	h := b.Header()
 	id := batchID{h.Probe, h.Epoch, h.Worker, h.Seq}
@@ -119,6 +127,10 @@ func keepMessage(all map[batchID]*published, decoder *flow.Reader, m *kafkago.Me
 	}
 	for _, s := range h.Ledger {
 		p.packets += s.SeenPackets
+	}
+	if p.expired = id.Probe == expiredProbe; p.expired {
+		p.rows, p.seen = nil, nil
+		f.late++
 	}
 	all[id] = p
 	f.batches++
@@ -297,6 +309,13 @@ func (r *rig) compareBatches(all map[batchID]*published, f *findings) error {
 			return err
 		}
 		id.Worker = uint32(worker)
+		f.ledger[status]++
+		if f.junk[at] != (status == "quarantined") {
+			f.note("message %v is %s", at, status)
+		}
+		if status == "quarantined" {
+			continue
+		}
 		p := all[id]
 		if p == nil {
 			f.note("batches tells of %v, which is not in Kafka", id)
@@ -306,10 +325,14 @@ func (r *rig) compareBatches(all map[batchID]*published, f *findings) error {
 			f.note("batches tells of %v at %v, where it is not, or twice", id, at)
 		}
 		told[at] = true
-		if status == "stored" {
+		switch {
+		case status == "stored" || status == "expired" && p.expired:
 			first[id]++
-		} else if status != "duplicate" {
+		case status != "duplicate":
 			f.note("%v is %s", id, status)
+		}
+		if p.expired {
+			continue
 		}
 		if int(n) != len(p.rows) || status == "stored" && (int(ofDays) != len(p.rows) || int(ofMinutes) != len(p.rows)) || ended != p.endOfFlow {
 			f.note("batches tells something else of %v: %d rows, %d by days, %d by minutes, in Kafka %d", id, n, ofDays, ofMinutes, len(p.rows))
@@ -317,6 +340,9 @@ func (r *rig) compareBatches(all map[batchID]*published, f *findings) error {
 	}
 	if err := rows.Err(); err != nil {
 		return err
+	}
+	if n := f.ledger["stored"] + f.ledger["duplicate"] + f.ledger["quarantined"] + f.ledger["expired"]; n != f.messages {
+		f.note("%d messages were published, batches accounts for %d", f.messages, n)
 	}
 	for id, p := range all {
 		if first[id] != 1 {
