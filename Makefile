@@ -7,6 +7,8 @@ BIN      := $(CURDIR)/bin
 NATIVE   := deploy/tapwatch/node_modules/.package-lock.json
 GOTEST   := go test -timeout 15m
 FUZZTIME ?= 60s
+ROWS     ?= 2000000
+SEED     ?=
 
 help: ## show this
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 12
@@ -55,6 +57,9 @@ bench: build ## packets per CPU second, bytes per flow, rows per second: prints 
 bench-probe: ## the probe next to other flow meters, and what its packets, flows and workers cost: prints tables
 	cd probe && go build -trimpath -o $(BIN)/probe ./cmd/probe && go run ./bench $(if $(PCAP),-capture '$(abspath $(PCAP))')
 
+bench-store: $(NATIVE) ## schema: octets a row, rows a second and twenty questions on generated flows, ROWS of them (2 million): prints tables
+	cd deploy && go run ./benchstore -rows $(ROWS)
+
 cross: ## the probe for Windows and macOS, where it reads captures
 	@for os in windows darwin; do (cd probe && GOOS=$$os go build -trimpath -o $(BIN)/probe-$$os ./cmd/probe) || exit 1; done
 
@@ -63,6 +68,9 @@ e2e: $(NATIVE) ## the chain on many captures, in full
 
 e2e-kill: $(NATIVE) ## 200 000 flows while everything is killed, and proof that the rig notices loss
 	cd deploy && TAPWATCH_E2E=full $(GOTEST) -count=1 -timeout 40m -v -run 'Kill' ./e2e
+
+e2e-chaos: $(NATIVE) ## 500 faults of all kinds from a seed (SEED=n repeats one), compared flow by flow; and every planted bug must be caught
+	cd deploy && TAPWATCH_E2E=full TAPWATCH_SEED=$(SEED) $(GOTEST) -count=1 -timeout 60m -v -run 'Chaos|Mutants' ./e2e/...
 
 gen: ## protobuf code (needs protoc)
 	cd deploy && go build -o $(BIN)/protoc-gen-go google.golang.org/protobuf/cmd/protoc-gen-go
@@ -75,5 +83,5 @@ $(NATIVE): deploy/tapwatch/package-lock.json
 	npm ci --prefix deploy/tapwatch --no-audit --no-fund
 	@touch $@
 
-.PHONY: help demo test check build tapwatch lint race fuzz bench bench-probe cross e2e e2e-kill quality gen clean
+.PHONY: help demo test check build tapwatch lint race fuzz bench bench-probe bench-store cross e2e e2e-chaos e2e-kill quality gen clean
 .DEFAULT_GOAL := help
