@@ -9,6 +9,8 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
+
+	"github.com/tapwatch/tapwatch/analyzer/query"
 )
 
 // apiVersion is the version of the API, not of Tapwatch.
@@ -39,6 +41,8 @@ func register[I, O any](c *Console, api huma.API, id, path, summary, doc string,
 
 func (c *Console) tell(id string, err error) error {
 	var status huma.StatusError
+	var refusal *query.Refusal
+	var wrong *query.Error
 	switch {
 	case err == nil:
 		return nil
@@ -46,12 +50,14 @@ func (c *Console) tell(id string, err error) error {
 		return status
 	case errors.Is(err, context.Canceled):
 		return huma.NewError(499, "the client went away")
-	case errors.Is(err, errTooLarge):
-		c.log.Warn("question too large", "operation", id, "error", err)
-		return huma.Error422UnprocessableEntity(errTooLarge.Error())
-	case errors.Is(err, errUnavailable):
+	case errors.As(err, &refusal):
+		c.log.Warn("question too large", "operation", id, "error", err, "cause", errors.Unwrap(refusal))
+		return huma.Error422UnprocessableEntity(refusal.Error())
+	case errors.As(err, &wrong):
+		return badFilter(wrong)
+	case errors.Is(err, query.ErrUnavailable):
 		c.log.Warn("question not asked", "operation", id, "error", err)
-		return huma.Error503ServiceUnavailable(errUnavailable.Error())
+		return huma.Error503ServiceUnavailable("ClickHouse does not answer: see the analyzer's log and /readyz")
 	}
 	c.log.Error("question failed", "operation", id, "error", err)
 	return huma.Error500InternalServerError("the question failed: the reason is in the analyzer's log")
@@ -79,6 +85,7 @@ func (c *Console) routes() (http.Handler, error) {
 	c.alertRoutes(api)
 	c.flowRoutes(api)
 	c.sumRoutes(api)
+	c.filterRoutes(api)
 	c.ledgerRoutes(api)
 	c.statusRoutes(api)
 	mux.HandleFunc("/api/", func(w http.ResponseWriter, r *http.Request) {

@@ -23,6 +23,7 @@ import (
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/tapwatch/tapwatch/analyzer/query"
 	"github.com/tapwatch/tapwatch/proto/kit"
 	"github.com/tapwatch/tapwatch/proto/kit/config"
 )
@@ -36,6 +37,7 @@ type Config struct {
 	TLSKey       string        `conf:"tls_key" help:"PEM file of its key"`
 	MaxSeconds   int           `conf:"max_seconds" help:"seconds that ClickHouse may work on one question; 0: 20"`
 	MaxRows      uint64        `conf:"max_rows" help:"rows that one question may read; 0: 2000000000"`
+	MaxBytes     kit.Bytes     `conf:"max_bytes" help:"bytes, uncompressed, that one question may read; 0: 200GiB"`
 	MaxMemory    kit.Bytes     `conf:"max_memory" help:"memory that ClickHouse may use for one question; 0: 1GiB"`
 	MaxQuestions int           `conf:"max_questions" help:"questions asked of ClickHouse at the same time, the others wait; 0: 4"`
 
@@ -58,7 +60,7 @@ const DefaultListen = "127.0.0.1:8410"
 
 // DefaultConfig is a console without a password, on loopback.
 func DefaultConfig() Config {
-	return Config{Listen: DefaultListen, MaxSeconds: 20, MaxRows: 2_000_000_000, MaxMemory: 1 << 30, MaxQuestions: 4}
+	return Config{Listen: DefaultListen, MaxSeconds: 20, MaxRows: 2_000_000_000, MaxBytes: 200 << 30, MaxMemory: 1 << 30, MaxQuestions: 4}
 }
 
 // ErrUnprotected: the console would be reachable from other machines without a
@@ -86,7 +88,7 @@ func (c Config) Validate() error {
 	if (c.TLSCert == "") != (c.TLSKey == "") {
 		return kit.Hint(errors.New("console tls: only one of tls_cert and tls_key is set"), "set both or none")
 	}
-	if c.MaxSeconds < 0 || c.MaxMemory < 0 || c.MaxQuestions < 0 {
+	if c.MaxSeconds < 0 || c.MaxBytes < 0 || c.MaxMemory < 0 || c.MaxQuestions < 0 {
 		return kit.Hint(errors.New("console limits: less than 0"), "0 means the default")
 	}
 	return nil
@@ -106,6 +108,8 @@ type Console struct {
 	cfg     Config
 	log     *slog.Logger
 	db      *database
+	lang    *query.Language
+	planner *query.Planner
 	door    *door
 	handler http.Handler
 	metrics *metrics
@@ -127,6 +131,9 @@ func New(cfg Config, conn driver.Conn, log *slog.Logger, reg prometheus.Register
 	if cfg.MaxRows == 0 {
 		cfg.MaxRows = d.MaxRows
 	}
+	if cfg.MaxBytes == 0 {
+		cfg.MaxBytes = d.MaxBytes
+	}
 	if cfg.MaxMemory == 0 {
 		cfg.MaxMemory = d.MaxMemory
 	}
@@ -135,6 +142,7 @@ func New(cfg Config, conn driver.Conn, log *slog.Logger, reg prometheus.Register
 	}
 	c := &Console{cfg: cfg, log: log, metrics: newMetrics(reg)}
 	c.db = newDatabase(cfg, conn, c.metrics)
+	c.lang, c.planner = query.New(), query.NewPlanner(c.db.asker)
 	var err error
 	if c.door, err = newDoor(cfg, log, c.metrics); err != nil {
 		return nil, err

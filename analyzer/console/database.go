@@ -4,82 +4,44 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"math"
 	"net"
 	"net/netip"
 	"reflect"
-	"strings"
 	"time"
 
-	"github.com/ClickHouse/clickhouse-go/v2"
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
+
+	"github.com/tapwatch/tapwatch/analyzer/query"
 )
 
 // params are the values of {name:Type} in a statement, in the text form that
 // ClickHouse reads. Strings go through text.
-type params map[string]string
+type params = query.Params
 
-// text writes a string the way ClickHouse reads a String parameter: in its
-// tab-separated form, where a backslash begins an escape.
-func text(s string) string { return textEscapes.Replace(s) }
-
-var textEscapes = strings.NewReplacer(`\`, `\\`, "\t", `\t`, "\n", `\n`, "\r", `\r`, "\x00", `\0`, "\b", `\b`, "\f", `\f`)
+// text writes a string the way ClickHouse reads a String parameter.
+func text(s string) string { return query.Escape(s) }
 
 // stamp writes a time as a DateTime64(9, 'UTC') parameter.
 func stamp(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05.000000000") }
 
-// errTooLarge and errUnavailable are what a client is told about a question
-// that ClickHouse gave up, or could not be asked.
-var (
-	errTooLarge    = errors.New("the answer needs more time, rows or memory than one question may have: choose a shorter range or a narrower filter")
-	errUnavailable = errors.New("ClickHouse does not answer: see the analyzer's log and /readyz")
-)
-
 // database asks ClickHouse, with bounds, and reads only.
 type database struct {
-	conn     driver.Conn
-	seconds  int
-	settings clickhouse.Settings
-	slots    chan struct{}
-	metrics  *metrics
-	cache    cache
+	asker   *query.Asker
+	metrics *metrics
+	cache   cache
 }
 
 func newDatabase(cfg Config, conn driver.Conn, m *metrics) *database {
-	return &database{
-		conn: conn, seconds: cfg.MaxSeconds, metrics: m, slots: make(chan struct{}, cfg.MaxQuestions),
-		settings: clickhouse.Settings{
-			"readonly":                  1, // no writes, no table functions that reach outside
-			"max_execution_time":        cfg.MaxSeconds,
-			"timeout_overflow_mode":     "throw",
-			"max_rows_to_read":          cfg.MaxRows,
-			"max_memory_usage":          int64(cfg.MaxMemory),
-			"max_result_rows":           maxResultRows,
-			"result_overflow_mode":      "throw",
-			"max_threads":               4,
-			"priority":                  1,
-			"max_ast_elements":          50000,
-			"max_expanded_ast_elements": 500000,
-		},
-	}
+	limits := query.DefaultLimits(query.Analyst)
+	limits.Time, limits.Rows, limits.Bytes = time.Duration(cfg.MaxSeconds)*time.Second, cfg.MaxRows, uint64(cfg.MaxBytes)
+	limits.Memory, limits.Concurrent = int64(cfg.MaxMemory), cfg.MaxQuestions
+	return &database{metrics: m, asker: query.NewAsker(conn, map[query.Role]query.Limits{query.Analyst: limits})}
 }
-
-// maxResultRows bounds every answer of ClickHouse; the widest question is the
-// timeseries, with maxBuckets for each of maxSplit applications.
-const maxResultRows = 100_000
 
 // each runs a statement and calls row for every row of its answer.
 func (d *database) each(ctx context.Context, sql string, p params, row func(driver.Rows) error) (err error) {
-	select {
-	case d.slots <- struct{}{}:
-		defer func() { <-d.slots }()
-	case <-ctx.Done():
-		return ctx.Err()
-	}
 	began := time.Now()
-	ctx, cancel := context.WithTimeout(ctx, time.Duration(d.seconds+2)*time.Second)
-	defer cancel()
 	defer func() {
 		outcome := "good"
 		switch {
@@ -90,55 +52,12 @@ func (d *database) each(ctx context.Context, sql string, p params, row func(driv
 		}
 		d.metrics.questions.WithLabelValues(outcome).Observe(time.Since(began).Seconds())
 	}()
-	ctx = clickhouse.Context(ctx, clickhouse.WithSettings(maps.Clone(d.settings)), clickhouse.WithParameters(clickhouse.Parameters(p)))
-	rows, err := d.conn.Query(ctx, sql)
-	if err != nil {
-		return classify(ctx, err)
-	}
-	defer rows.Close()
-	for rows.Next() {
-		if err := row(rows); err != nil {
-			return err
-		}
-	}
-	return classify(ctx, rows.Err())
+	return d.asker.Each(ctx, query.Analyst, query.Statement{SQL: sql, Params: p}, row)
 }
 
 // one scans the only row of an answer.
 func (d *database) one(ctx context.Context, sql string, p params, dest ...any) error {
 	return d.each(ctx, sql, p, func(r driver.Rows) error { return r.Scan(dest...) })
-}
-
-// Codes of ClickHouse that mean: too much asked.
-const (
-	codeTooManyRows        = 158
-	codeTimeout            = 159
-	codeMemory             = 241
-	codeTooManyBytes       = 307
-	codeTooManyRowsOrBytes = 396
-	codeTooManyQueries     = 202
-)
-
-func classify(ctx context.Context, err error) error {
-	var ex *clickhouse.Exception
-	var netErr net.Error
-	switch {
-	case err == nil:
-		return nil
-	case errors.As(err, &ex):
-		switch ex.Code {
-		case codeTooManyRows, codeTimeout, codeMemory, codeTooManyBytes, codeTooManyRowsOrBytes, codeTooManyQueries:
-			return fmt.Errorf("%w: %w", errTooLarge, err)
-		}
-		return err
-	case errors.Is(err, context.Canceled) || errors.Is(ctx.Err(), context.Canceled):
-		return context.Canceled
-	case errors.Is(err, context.DeadlineExceeded) || errors.Is(ctx.Err(), context.DeadlineExceeded):
-		return fmt.Errorf("%w: %w", errTooLarge, err)
-	case errors.As(err, &netErr), errors.Is(err, clickhouse.ErrAcquireConnTimeout), errors.Is(err, clickhouse.ErrServerUnexpectedData):
-		return fmt.Errorf("%w: %w", errUnavailable, err)
-	}
-	return err
 }
 
 // column is a name and a ClickHouse type of an answer.
@@ -150,8 +69,6 @@ type column struct {
 // table reads at most limit rows of a statement whose columns are not known
 // here, as values that JSON can say.
 func (d *database) table(ctx context.Context, sql string, p params, limit int) (columns []column, list [][]any, more bool, err error) {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
 	list = [][]any{}
 	err = d.each(ctx, sql, p, func(r driver.Rows) error {
 		types := r.ColumnTypes()
@@ -162,7 +79,7 @@ func (d *database) table(ctx context.Context, sql string, p params, limit int) (
 		}
 		if len(list) == limit {
 			more = true
-			return errEnough
+			return query.ErrEnough
 		}
 		dest := make([]any, len(types))
 		for i, t := range types {
@@ -178,16 +95,11 @@ func (d *database) table(ctx context.Context, sql string, p params, limit int) (
 		list = append(list, row)
 		return nil
 	})
-	if errors.Is(err, errEnough) {
-		err = nil
-	}
 	if columns == nil {
 		columns = []column{}
 	}
 	return columns, list, more, err
 }
-
-var errEnough = errors.New("enough rows")
 
 // plain turns what the driver gives into what JSON can say: times in RFC 3339,
 // addresses without ::ffff:, null for what is not a number.

@@ -1,15 +1,22 @@
 package console
 
 import (
-	"encoding/base64"
-	"encoding/binary"
-	"net/netip"
-	"strconv"
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
 	"strings"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/tapwatch/tapwatch/analyzer/query"
 )
 
-// FilterInput is the part of a question that says which flows.
+// FilterInput is the part of a question that says which flows. Everything but q
+// is a shorthand for a condition of the language.
 type FilterInput struct {
+	Q           string `query:"q" maxLength:"16384" doc:"filter, such as: src_ip in 10.0.0.0/8 and dst_port = 443 and not app = dns; analyzer/query/README.md has the language, /api/v1/complete proposes what fits"`
 	Host        string `query:"host" maxLength:"64" doc:"address or CIDR network on either side"`
 	SrcIP       string `query:"src_ip" maxLength:"64" doc:"address or CIDR network of the initiator"`
 	DstIP       string `query:"dst_ip" maxLength:"64" doc:"address or CIDR network of the responder"`
@@ -23,111 +30,108 @@ type FilterInput struct {
 	Flow        string `query:"flow" maxLength:"4096" doc:"flows by name, probe/epoch/worker/flow_id, separated by commas"`
 }
 
-// where collects the conditions of a question. The texts come from this
-// package only; what a client gave is in the params.
-type where struct {
-	terms  []string
-	params params
-	raw    bool // a condition that only the table flows can answer
+// SampleInput is the part of a question that says what may be left out.
+type SampleInput struct {
+	Sample string `query:"sample" maxLength:"24" doc:"auto, hours, days or hash, with /N for one in N: where the question is too large, read a part and scale the sums; the answer says so in source.sample"`
 }
 
-func (w *where) add(term string, name, value string) {
-	w.terms = append(w.terms, term)
-	w.params[name] = value
+// question is a checked question: which flows, and when.
+type question struct {
+	filter *query.Filter
+	span   timeRange // what from, to and last ask for, or the filter alone
+	clip   query.Span
+	empty  bool
 }
 
-// sql is the conditions, each behind an AND.
-func (w *where) sql() string {
-	var b strings.Builder
-	for _, t := range w.terms {
-		b.WriteString(" AND (" + t + ")")
+// ask checks the parts of a question. step > 0 widens the range to whole steps;
+// the flows that count are those of the range and of the filter all the same.
+func (c *Console) ask(ctx context.Context, r RangeInput, f FilterInput, s SampleInput) (*question, error) {
+	q := &question{}
+	var err error
+	if q.filter, err = c.filter(ctx, f); err != nil {
+		return nil, err
 	}
-	return b.String()
+	if err := query.CheckSample(s.Sample); err != nil {
+		return nil, badRequest("%s", err)
+	}
+	from, to := q.filter.Range()
+	if r == (RangeInput{}) && (!from.IsZero() || !to.IsZero()) {
+		r.Last = "all" // the filter says when
+	}
+	if q.span, err = c.db.resolve(ctx, r); err != nil {
+		return nil, err
+	}
+	q.clip = q.filter.Clip(query.Span{From: q.span.From, To: q.span.To})
+	if r.Last == "all" {
+		q.span = timeRange{q.clip.From, q.clip.To}
+	}
+	q.empty = q.clip.Empty()
+	return q, nil
 }
 
-var protocols = map[string]uint8{"icmp": 1, "igmp": 2, "tcp": 6, "udp": 17, "gre": 47, "esp": 50, "icmp6": 58, "ipv6-icmp": 58, "sctp": 132}
-
-// where turns the filter into conditions over flows or flows_1m.
-func (f FilterInput) where() (*where, error) {
-	w := &where{params: params{}}
-	for _, a := range []struct{ name, value, term string }{
-		{"host", f.Host, "src_ip BETWEEN {host_lo:IPv6} AND {host_hi:IPv6} OR dst_ip BETWEEN {host_lo:IPv6} AND {host_hi:IPv6}"},
-		{"src_ip", f.SrcIP, "src_ip BETWEEN {src_ip_lo:IPv6} AND {src_ip_hi:IPv6}"},
-		{"dst_ip", f.DstIP, "dst_ip BETWEEN {dst_ip_lo:IPv6} AND {dst_ip_hi:IPv6}"},
+// filter is all conditions of f together.
+func (c *Console) filter(ctx context.Context, f FilterInput) (*query.Filter, error) {
+	now := time.Time{}
+	if f.Q != "" {
+		stored, err := c.db.stored(ctx)
+		if err != nil {
+			return nil, err
+		}
+		if now = stored.To; stored.empty() {
+			now = time.Now()
+		}
+	}
+	whole, err := c.lang.Parse(f.Q, now)
+	if err != nil {
+		return nil, badFilter(err)
+	}
+	sni := "tls_sni = " + query.Quote(f.SNI)
+	if rest, ok := strings.CutPrefix(f.SNI, "*."); ok {
+		sni = "tls_sni like " + query.QuotePattern("%", "."+rest, "")
+	}
+	app := f.App
+	if app == "-" {
+		app = ""
+	}
+	for _, short := range []struct{ name, value, text string }{
+		{"host", f.Host, "host in " + query.Quote(f.Host)},
+		{"src_ip", f.SrcIP, "src_ip in " + query.Quote(f.SrcIP)},
+		{"dst_ip", f.DstIP, "dst_ip in " + query.Quote(f.DstIP)},
+		{"port", f.Port, "dst_port = " + query.Quote(f.Port)},
+		{"protocol", f.Protocol, "protocol = " + query.Quote(f.Protocol)},
+		{"app", f.App, "app = " + query.Quote(app)},
+		{"probe", f.Probe, "probe = " + query.Quote(f.Probe)},
+		{"sni", f.SNI, sni},
+		{"ja4", f.JA4, "ja4 = " + query.Quote(f.JA4)},
+		{"community_id", f.CommunityID, "community_id = " + query.Quote(f.CommunityID)},
 	} {
-		if a.value == "" {
+		if short.value == "" {
 			continue
 		}
-		lo, hi, err := network(a.name, a.value)
+		part, err := c.lang.Parse(short.text, now)
 		if err != nil {
-			return nil, err
+			return nil, badShorthand(short.name, err)
 		}
-		w.add(a.term, a.name+"_lo", lo)
-		w.params[a.name+"_hi"] = hi
-	}
-	if f.Port != "" {
-		n, err := strconv.ParseUint(f.Port, 10, 16)
-		if err != nil {
-			return nil, badRequest("port: %s is not a number from 0 to 65535", layoutSafe(f.Port))
-		}
-		w.add("dst_port = {port:UInt16}", "port", strconv.FormatUint(n, 10))
-	}
-	if f.Protocol != "" {
-		n, known := protocols[strings.ToLower(f.Protocol)]
-		if !known {
-			v, err := strconv.ParseUint(f.Protocol, 10, 8)
-			if err != nil {
-				return nil, badRequest("protocol: %s is neither a known name nor a number from 0 to 255", layoutSafe(f.Protocol))
-			}
-			n = uint8(v)
-		}
-		w.add("protocol = {protocol:UInt8}", "protocol", strconv.Itoa(int(n)))
-	}
-	if f.App == "-" {
-		w.terms = append(w.terms, "app = ''")
-	} else if f.App != "" {
-		w.add("app = {app:String}", "app", text(f.App))
-	}
-	if f.Probe != "" {
-		w.add("probe = {probe:String}", "probe", text(f.Probe))
-	}
-	if f.SNI != "" {
-		w.raw = true
-		if rest, ok := strings.CutPrefix(f.SNI, "*."); ok {
-			w.add("endsWith(tls_sni, {sni:String})", "sni", text("."+rest))
-		} else {
-			w.add("tls_sni = {sni:String}", "sni", text(f.SNI))
-		}
-	}
-	if f.JA4 != "" {
-		w.raw = true
-		w.add("ja4 = {ja4:String}", "ja4", text(f.JA4))
-	}
-	if f.CommunityID != "" {
-		w.raw = true
-		sum, err := base64.StdEncoding.DecodeString(strings.TrimPrefix(f.CommunityID, "1:"))
-		if err != nil || len(sum) != 20 || !strings.HasPrefix(f.CommunityID, "1:") {
-			return nil, badRequest("community_id: %s is not a Community ID, 1: and 28 characters of base64", layoutSafe(f.CommunityID))
-		}
-		w.add("community_hash = {community_hash:UInt64}", "community_hash", strconv.FormatUint(binary.BigEndian.Uint64(sum), 10))
+		whole = whole.And(part)
 	}
 	if f.Flow != "" {
-		w.raw = true
-		if err := w.flows(f.Flow); err != nil {
+		part, err := c.named(f.Flow)
+		if err != nil {
 			return nil, err
 		}
+		whole = whole.And(part)
 	}
-	return w, nil
+	return whole, nil
 }
 
-// flows adds the condition for flows by name, at most 100 of them.
-func (w *where) flows(list string) error {
+// named is the condition for flows by name, at most 100 of them.
+func (c *Console) named(list string) (*query.Filter, error) {
 	names := strings.Split(list, ",")
 	if len(names) > 100 {
-		return badRequest("flow: %d names, at most 100 are taken", len(names))
+		return nil, badRequest("flow: %d names, at most 100 are taken", len(names))
 	}
 	var any []string
-	for i, name := range names {
+	for _, name := range names {
 		at := strings.LastIndex(name, "/")
 		at = strings.LastIndex(name[:max(at, 0)], "/")
 		at = strings.LastIndex(name[:max(at, 0)], "/")
@@ -136,46 +140,46 @@ func (w *where) flows(list string) error {
 			numbers = strings.Split(name[at+1:], "/")
 		}
 		if len(numbers) != 3 {
-			return badRequest("flow: %s is not probe/epoch/worker/flow_id", layoutSafe(name))
+			return nil, badRequest("flow: %s is not probe/epoch/worker/flow_id", layoutSafe(name))
 		}
-		n := strconv.Itoa(i)
-		for j, bits := range []int{64, 16, 64} {
-			if _, err := strconv.ParseUint(numbers[j], 10, bits); err != nil {
-				return badRequest("flow: %s is not probe/epoch/worker/flow_id", layoutSafe(name))
-			}
-		}
-		w.params["f_probe"+n], w.params["f_epoch"+n] = text(name[:at]), numbers[0]
-		w.params["f_worker"+n], w.params["f_id"+n] = numbers[1], numbers[2]
-		any = append(any, "(probe = {f_probe"+n+":String} AND epoch = {f_epoch"+n+":UInt64} AND worker = {f_worker"+n+":UInt16} AND flow_id = {f_id"+n+":UInt64})")
+		any = append(any, "probe = "+query.Quote(name[:at])+" and epoch = "+query.Quote(numbers[0])+" and worker = "+query.Quote(numbers[1])+" and flow_id = "+query.Quote(numbers[2]))
 	}
-	w.terms = append(w.terms, strings.Join(any, " OR "))
-	return nil
+	f, err := c.lang.Parse(strings.Join(any, " or "), time.Time{})
+	if err != nil {
+		return nil, badRequest("flow: a name is not probe/epoch/worker/flow_id")
+	}
+	return f, nil
 }
 
-// network returns the first and last address of an address or CIDR, as IPv6;
-// IPv4 is mapped (::ffff:0:0/96), as the tables have it.
-func network(name, s string) (first, last string, err error) {
-	p, err := netip.ParsePrefix(s)
-	if err != nil {
-		a, err := netip.ParseAddr(s)
-		if err != nil || a.Zone() != "" {
-			return "", "", badRequest("%s: %s is neither an address nor a network such as 10.0.0.0/8", name, layoutSafe(s))
-		}
-		p = netip.PrefixFrom(a, a.BitLen())
+// badShorthand tells what is wrong with a parameter that is no filter itself.
+func badShorthand(name string, err error) error {
+	var e *query.Error
+	if !errors.As(err, &e) {
+		return err
 	}
-	bits := p.Bits()
-	if p.Addr().Is4() {
-		bits += 96
+	message := e.Message
+	if e.Suggest != "" {
+		message += ": did you mean " + e.Suggest + "?"
 	}
-	lo := p.Masked().Addr().As16()
-	hi := lo
-	for i := range hi {
-		switch free := (i+1)*8 - bits; {
-		case free >= 8:
-			hi[i] = 0xff
-		case free > 0:
-			hi[i] |= 1<<free - 1
-		}
+	return badRequest("%s: %s", name, message)
+}
+
+// badFilter tells what is wrong with q, and where.
+func badFilter(err error) error {
+	var e *query.Error
+	if !errors.As(err, &e) {
+		return err
 	}
-	return netip.AddrFrom16(lo).String(), netip.AddrFrom16(hi).String(), nil
+	return &huma.ErrorModel{Status: http.StatusBadRequest, Title: http.StatusText(http.StatusBadRequest), Detail: "q: " + e.Error(),
+		Errors: []*huma.ErrorDetail{{Message: e.Message, Location: fmt.Sprintf("query.q:%d:%d", e.Line, e.Column),
+			Value: FilterError{Offset: e.Offset, Length: e.Length, Line: e.Line, Column: e.Column, Suggest: e.Suggest}}}}
+}
+
+// FilterError is the place of what is wrong with q.
+type FilterError struct {
+	Offset  int    `json:"offset" doc:"octets from the start of q"`
+	Length  int    `json:"length" doc:"octets that are meant, 0 at the end"`
+	Line    int    `json:"line" doc:"from 1"`
+	Column  int    `json:"column" doc:"from 1, in characters"`
+	Suggest string `json:"suggest" doc:"what was probably meant in their place, may be empty"`
 }

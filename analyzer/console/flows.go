@@ -13,6 +13,7 @@ import (
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 	"github.com/danielgtaylor/huma/v2"
 
+	"github.com/tapwatch/tapwatch/analyzer/query"
 	"github.com/tapwatch/tapwatch/proto/flow"
 )
 
@@ -71,7 +72,8 @@ func schemaOf(sql string) *huma.Schema {
 // flowColumn is a column of an answer about flows.
 type flowColumn struct{ name, sql string }
 
-// flowColumns are where a record comes from, then the record.
+// flowColumns are where a record comes from, then the record, then what it was
+// enriched with.
 func flowColumns() []flowColumn {
 	list := []flowColumn{{"probe", "String"}, {"site", "String"}, {"epoch", "UInt64"}, {"worker", "UInt16"}}
 	for i, name := range flow.ColumnNames() {
@@ -84,6 +86,14 @@ func flowColumns() []flowColumn {
 			list = append(list, flowColumn{name, flow.ColumnType(i)})
 		}
 	}
+	for _, name := range []string{"asn", "country", "network", "role"} {
+		sql := "String"
+		if name == "asn" {
+			sql = "UInt32"
+		}
+		list = append(list, flowColumn{"src_" + name, sql}, flowColumn{"dst_" + name, sql})
+	}
+	list = append(list, flowColumn{"threats", "Array(String)"})
 	return list
 }
 
@@ -99,6 +109,7 @@ var flowOrders = map[string]string{
 type flowsInput struct {
 	RangeInput
 	FilterInput
+	SampleInput
 	Order string `query:"order" enum:"newest,oldest,bytes,packets,duration" default:"newest"`
 	Limit int    `query:"limit" minimum:"1" maximum:"1000" default:"100"`
 }
@@ -107,35 +118,38 @@ type flowsInput struct {
 type Flows struct {
 	Range        Range        `json:"range"`
 	Completeness Completeness `json:"completeness"`
+	Source       *Source      `json:"source,omitempty" doc:"not there where the range is empty"`
 	More         bool         `json:"more" doc:"there are more than these"`
 	Flows        []Flow       `json:"flows"`
 }
 
 func (c *Console) flows(ctx context.Context, in *flowsInput) (*answer[Flows], error) {
-	r, err := c.db.resolve(ctx, in.RangeInput)
+	q, err := c.ask(ctx, in.RangeInput, in.FilterInput, in.SampleInput)
 	if err != nil {
 		return nil, err
 	}
-	out := Flows{Range: r.tell(), Flows: []Flow{}}
-	if out.Completeness, err = c.db.completeness(ctx, r, in.Probe); err != nil {
+	out := Flows{Range: q.span.tell(), Flows: []Flow{}}
+	if out.Completeness, err = c.db.completeness(ctx, q.span, in.Probe); err != nil {
 		return nil, err
 	}
-	w, err := in.FilterInput.where()
-	if err != nil || r.empty() {
-		return &answer[Flows]{out}, err
+	if q.empty {
+		return &answer[Flows]{out}, nil
 	}
-	for name, value := range r.params() {
-		w.params[name] = value
-	}
-	w.params["limit"] = fmt.Sprint(in.Limit + 1)
 	columns := flowColumns()
 	names := make([]string, len(columns))
 	for i, c := range columns {
 		names[i] = c.name
 	}
-	sql := "SELECT " + strings.Join(names, ", ") + " FROM flows WHERE start >= {from:DateTime64(9, 'UTC')} AND start < {to:DateTime64(9, 'UTC')}" + w.sql() +
-		" ORDER BY " + flowOrders[in.Order] + " LIMIT {limit:UInt32}"
-	err = c.db.each(ctx, sql, w.params, func(rows driver.Rows) error {
+	sql := func(p *query.Plan) string {
+		p.Params["limit"] = fmt.Sprint(in.Limit + 1)
+		return "SELECT " + strings.Join(names, ", ") + " FROM flows WHERE " + p.Where + " ORDER BY " + flowOrders[in.Order] + " LIMIT {limit:UInt32}"
+	}
+	p, source, err := c.plan(ctx, q, query.Need{Raw: true, Sample: in.Sample}, sql)
+	if err != nil {
+		return nil, fmt.Errorf("read flows: %w", err)
+	}
+	out.Source = source
+	err = c.db.each(ctx, sql(p), p.Params, func(rows driver.Rows) error {
 		if len(out.Flows) == in.Limit {
 			out.More = true
 			return nil

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"strconv"
 	"time"
+
+	"github.com/tapwatch/tapwatch/analyzer/query"
 )
 
 // timeRange is a half-open range of traffic time, [From, To).
@@ -29,25 +31,15 @@ type RangeInput struct {
 	Last string `query:"last" maxLength:"16" doc:"length of a range that ends with the stored traffic (or at to): 15m, 24h, 7d, or all; instead of from"`
 }
 
-// Times that DateTime64(9) and the rollups can say.
-var (
-	minTime = time.Unix(0, 0).UTC()
-	maxTime = time.Date(2105, 12, 31, 0, 0, 0, 0, time.UTC)
-)
+// minTime is the first that DateTime64(9) and the rollups can say.
+var minTime = time.Unix(0, 0).UTC()
 
 func parseTime(name, s string) (time.Time, error) {
-	for _, layout := range []string{time.RFC3339Nano, "2006-01-02T15:04:05", "2006-01-02T15:04", "2006-01-02"} {
-		if t, err := time.Parse(layout, s); err == nil {
-			if t.Before(minTime) || t.After(maxTime) {
-				return t, badRequest("%s: %s is not between 1970 and 2105", name, layoutSafe(s))
-			}
-			return t.UTC(), nil
-		}
+	t, err := query.ParseTime(s)
+	if err != nil {
+		return t, badRequest("%s: %s", name, err)
 	}
-	if n, err := strconv.ParseFloat(s, 64); err == nil && n >= 0 && n < float64(maxTime.Unix()) {
-		return time.Unix(0, int64(n*1e9)).UTC(), nil
-	}
-	return time.Time{}, badRequest("%s: %s is not a time; write 2026-11-01T10:00:00Z or Unix seconds", name, layoutSafe(s))
+	return t, nil
 }
 
 // layoutSafe quotes what a client sent, for the sentence that refuses it.
@@ -58,14 +50,11 @@ func parseLength(s string) (time.Duration, error) {
 	if s == "all" {
 		return 0, nil
 	}
-	if len(s) > 1 {
-		n, err := strconv.Atoi(s[:len(s)-1])
-		unit := map[byte]time.Duration{'s': time.Second, 'm': time.Minute, 'h': time.Hour, 'd': 24 * time.Hour, 'w': 7 * 24 * time.Hour}[s[len(s)-1]]
-		if err == nil && n > 0 && unit > 0 && n <= int(200*365*24*time.Hour/unit) {
-			return time.Duration(n) * unit, nil
-		}
+	d, err := query.ParseLength(s)
+	if err != nil {
+		return 0, badRequest("last: %s is not a length of time; write 15m, 24h, 7d or all", layoutSafe(s))
 	}
-	return 0, badRequest("last: %s is not a length of time; write 15m, 24h, 7d or all", layoutSafe(s))
+	return d, nil
 }
 
 // Without a range a question is about the latest day of live traffic; where the

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
+
+	"github.com/tapwatch/tapwatch/analyzer/query"
 )
 
 const (
@@ -23,6 +25,7 @@ var steps = []time.Duration{time.Second, 5 * time.Second, 10 * time.Second, 30 *
 type timeseriesInput struct {
 	RangeInput
 	FilterInput
+	SampleInput
 	Metric string `query:"metric" enum:"bytes,frame_bytes,packets,flows" default:"bytes"`
 	Step   string `query:"step" maxLength:"8" default:"auto" doc:"length of a step, as 30s, 5m, 1h or 1d; auto: at most 240 steps"`
 	Split  string `query:"split" enum:"none,app" default:"none"`
@@ -33,6 +36,7 @@ type timeseriesInput struct {
 type Timeseries struct {
 	Range        Range        `json:"range" doc:"in whole steps"`
 	Completeness Completeness `json:"completeness"`
+	Source       *Source      `json:"source,omitempty" doc:"not there where the range is empty"`
 	Metric       string       `json:"metric"`
 	StepS        int64        `json:"step_s" doc:"length of a step in seconds"`
 	Times        []int64      `json:"times" doc:"begin of each step, Unix seconds"`
@@ -68,45 +72,61 @@ func stepOf(s string, length time.Duration) (time.Duration, error) {
 }
 
 func (c *Console) timeseries(ctx context.Context, in *timeseriesInput) (*answer[Timeseries], error) {
-	r, err := c.db.resolve(ctx, in.RangeInput)
+	q, err := c.ask(ctx, in.RangeInput, in.FilterInput, in.SampleInput)
 	if err != nil {
 		return nil, err
 	}
+	r := q.span
 	step, err := stepOf(in.Step, r.To.Sub(r.From))
 	if err != nil {
 		return nil, err
 	}
 	if !r.empty() {
 		r = align(r, step)
+		q.clip = q.filter.Clip(query.Span{From: r.From, To: r.To})
 	}
 	out := Timeseries{Range: r.tell(), Metric: in.Metric, StepS: int64(step / time.Second), Times: []int64{}, Series: []Series{}}
-	if out.Completeness, err = c.db.completeness(ctx, r, in.Probe); err != nil {
-		return nil, err
-	}
-	w, err := in.FilterInput.where()
-	if err != nil || r.empty() {
+	if out.Completeness, err = c.db.completeness(ctx, r, in.Probe); err != nil || q.empty {
 		return &answer[Timeseries]{out}, err
 	}
-	for name, value := range r.params() {
-		w.params[name] = value
-	}
-	w.params["step"], w.params["n"] = fmt.Sprint(out.StepS), fmt.Sprint(in.N)
-	w.raw = w.raw || step%time.Minute != 0
-	head, table := volumes(w)
 	metric := metricColumns[in.Metric]
 	for t := r.From.Unix(); t < r.To.Unix(); t += out.StepS {
 		out.Times = append(out.Times, t)
 	}
+	need := query.Need{Step: step, Sample: in.Sample}
+	if in.Split == "app" {
+		need.Columns = []string{"app"}
+	}
+	names := func(p *query.Plan) string {
+		p.Params["n"] = fmt.Sprint(in.N)
+		return "SELECT toString(app) AS name FROM " + p.Source + " GROUP BY name ORDER BY sum(" + metric + ") DESC, name LIMIT {n:UInt32}"
+	}
 	name, other := "''", "toUInt8(0)"
+	sql := func(p *query.Plan) string {
+		p.Params["step"] = fmt.Sprint(out.StepS)
+		return "SELECT " + other + " AS other, " + name + " AS name, intDiv(toInt64(toUnixTimestamp(t)), {step:Int64}) * {step:Int64} AS bucket, sum(" + metric + ") FROM " + p.Source +
+			" GROUP BY other, name, bucket"
+	}
+	p, source, err := c.plan(ctx, q, need, sql)
+	if err != nil {
+		return nil, fmt.Errorf("read timeseries: %w", err)
+	}
+	out.Source = source
 	if in.Split == "app" {
 		// What is not told apart is a column of its own: any name can come off
 		// the wire, "other" too.
-		apps, err := c.largest(ctx, head, table, metric, w.params)
+		var apps []string
+		err := c.db.each(ctx, names(p), p.Params, func(rows driver.Rows) error {
+			var app string
+			err := rows.Scan(&app)
+			apps = append(apps, app)
+			return err
+		})
 		if err != nil {
 			return nil, fmt.Errorf("read the largest applications: %w", err)
 		}
 		for i := range apps {
-			w.params["app"+fmt.Sprint(i)] = text(apps[i])
+			p.Params["app"+fmt.Sprint(i)] = text(apps[i])
 			apps[i] = "{app" + fmt.Sprint(i) + ":String}"
 		}
 		if len(apps) > 0 {
@@ -115,8 +135,7 @@ func (c *Console) timeseries(ctx context.Context, in *timeseriesInput) (*answer[
 		}
 	}
 	index := map[string]int{}
-	err = c.db.each(ctx, head+"SELECT "+other+" AS other, "+name+" AS name, intDiv(toInt64(toUnixTimestamp(t)), {step:Int64}) * {step:Int64} AS bucket, sum("+metric+") FROM "+table+
-		" GROUP BY other, name, bucket", w.params, func(rows driver.Rows) error {
+	err = c.db.each(ctx, sql(p), p.Params, func(rows driver.Rows) error {
 		var rest uint8
 		var name string
 		var at int64
@@ -124,6 +143,7 @@ func (c *Console) timeseries(ctx context.Context, in *timeseriesInput) (*answer[
 		if err := rows.Scan(&rest, &name, &at, &v); err != nil {
 			return err
 		}
+		v = p.Scale(v)
 		key := fmt.Sprint(rest, name)
 		i, known := index[key]
 		if !known {
@@ -162,16 +182,4 @@ func (c *Console) timeseries(ctx context.Context, in *timeseriesInput) (*answer[
 		out.Series = []Series{{Name: "all", Values: make([]uint64, len(out.Times))}}
 	}
 	return &answer[Timeseries]{out}, nil
-}
-
-// largest are the names of the n applications with most of a metric.
-func (c *Console) largest(ctx context.Context, head, table, metric string, p params) ([]string, error) {
-	var apps []string
-	err := c.db.each(ctx, head+"SELECT toString(app) AS name FROM "+table+" GROUP BY name ORDER BY sum("+metric+") DESC, name LIMIT {n:UInt32}", p, func(rows driver.Rows) error {
-		var app string
-		err := rows.Scan(&app)
-		apps = append(apps, app)
-		return err
-	})
-	return apps, err
 }

@@ -7,6 +7,8 @@ import (
 
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/tapwatch/tapwatch/analyzer/query"
 )
 
 // address writes an address column without ::ffff:.
@@ -16,29 +18,30 @@ func address(column string) string {
 
 // dimension is what top can be asked by.
 type dimension struct {
-	name string // expression of the name, over the volumes or over flows
-	raw  bool   // only flows has it
-	not  string // condition that leaves out what has none, over flows
+	columns []string // that the name is made of
+	name    string   // expression over them
+	not     string   // condition that leaves out what has none
 }
 
 func dimensions() map[string]dimension {
 	return map[string]dimension{
-		"host":      {name: address("arrayJoin(if(src_ip = dst_ip, [src_ip], [src_ip, dst_ip]))")},
-		"src_ip":    {name: address("src_ip")},
-		"dst_ip":    {name: address("dst_ip")},
-		"pair":      {name: "concat(" + address("src_ip") + ", ' → ', " + address("dst_ip") + ")"},
-		"app":       {name: "app"},
-		"dst_port":  {name: "concat(transform(protocol, [1, 6, 17, 58, 132], ['icmp', 'tcp', 'udp', 'icmp6', 'sctp'], toString(protocol)), '/', toString(dst_port))"},
-		"tls_sni":   {name: "tls_sni", raw: true, not: "tls_sni != ''"},
-		"http_host": {name: "http_host", raw: true, not: "http_host != ''"},
-		"dns_name":  {name: "arrayJoin(arrayDistinct(dns_names))", raw: true, not: "notEmpty(dns_names)"},
-		"ja4":       {name: "ja4", raw: true, not: "ja4 != ''"},
+		"host":      {columns: []string{"src_ip", "dst_ip"}, name: address("arrayJoin(if(src_ip = dst_ip, [src_ip], [src_ip, dst_ip]))")},
+		"src_ip":    {columns: []string{"src_ip"}, name: address("src_ip")},
+		"dst_ip":    {columns: []string{"dst_ip"}, name: address("dst_ip")},
+		"pair":      {columns: []string{"src_ip", "dst_ip"}, name: "concat(" + address("src_ip") + ", ' → ', " + address("dst_ip") + ")"},
+		"app":       {columns: []string{"app"}, name: "app"},
+		"dst_port":  {columns: []string{"dst_port", "protocol"}, name: "concat(transform(protocol, [1, 6, 17, 58, 132], ['icmp', 'tcp', 'udp', 'icmp6', 'sctp'], toString(protocol)), '/', toString(dst_port))"},
+		"tls_sni":   {columns: []string{"tls_sni"}, name: "tls_sni", not: "tls_sni != ''"},
+		"http_host": {columns: []string{"http_host"}, name: "http_host", not: "http_host != ''"},
+		"dns_name":  {columns: []string{"dns_names"}, name: "arrayJoin(arrayDistinct(dns_names))", not: "notEmpty(dns_names)"},
+		"ja4":       {columns: []string{"ja4"}, name: "ja4", not: "ja4 != ''"},
 	}
 }
 
 type topInput struct {
 	RangeInput
 	FilterInput
+	SampleInput
 	By     string `query:"by" enum:"host,src_ip,dst_ip,pair,app,dst_port,tls_sni,http_host,dns_name,ja4" default:"host" doc:"host counts each flow for both of its sides, dns_name for every name asked in it"`
 	Metric string `query:"metric" enum:"bytes,frame_bytes,packets,flows" default:"bytes" doc:"what the order is by; bytes are IP octets of both directions, flows are connections"`
 	N      int    `query:"n" minimum:"1" maximum:"1000" default:"10"`
@@ -48,6 +51,7 @@ type topInput struct {
 type Top struct {
 	Range        Range        `json:"range" doc:"in whole minutes"`
 	Completeness Completeness `json:"completeness"`
+	Source       *Source      `json:"source,omitempty" doc:"not there where the range is empty"`
 	By           string       `json:"by"`
 	Metric       string       `json:"metric"`
 	Total        Volume       `json:"total" doc:"all flows that fit, each once"`
@@ -86,44 +90,50 @@ func align(r timeRange, step time.Duration) timeRange {
 }
 
 func (c *Console) top(ctx context.Context, in *topInput) (*answer[Top], error) {
-	r, err := c.db.resolve(ctx, in.RangeInput)
+	q, err := c.ask(ctx, in.RangeInput, in.FilterInput, in.SampleInput)
 	if err != nil {
 		return nil, err
 	}
+	r := q.span
 	if !r.empty() {
 		r = minutes(r)
+		q.clip = q.filter.Clip(query.Span{From: r.From, To: r.To})
 	}
 	out := Top{Range: r.tell(), By: in.By, Metric: in.Metric, Top: []Entry{}}
-	if out.Completeness, err = c.db.completeness(ctx, r, in.Probe); err != nil {
-		return nil, err
-	}
-	w, err := in.FilterInput.where()
-	if err != nil || r.empty() {
+	if out.Completeness, err = c.db.completeness(ctx, r, in.Probe); err != nil || q.empty {
 		return &answer[Top]{out}, err
 	}
-	for name, value := range r.params() {
-		w.params[name] = value
-	}
 	d := dimensions()[in.By]
-	head, table := volumes(w)
-	if d.raw {
-		head = ""
-		table = "(" + rawNames + w.sql() + " AND " + d.not + ")"
+	of := func(p *query.Plan) string {
+		if d.not != "" {
+			return p.Source + " WHERE " + d.not
+		}
+		return p.Source
 	}
-	err = c.db.one(ctx, head+"SELECT sum(f), sum(p), sum(b), sum(fb) FROM "+table, w.params,
+	metric := metricColumns[in.Metric]
+	sql := func(p *query.Plan) string {
+		p.Params["n"] = fmt.Sprint(in.N)
+		return "SELECT " + d.name + " AS name, sum(flows), sum(packets), sum(bytes), sum(frame_bytes), sum(src_bytes), sum(dst_bytes), count() OVER () FROM " + of(p) +
+			" GROUP BY name ORDER BY sum(" + metric + ") DESC, name LIMIT {n:UInt32}"
+	}
+	p, source, err := c.plan(ctx, q, query.Need{Columns: d.columns, Sample: in.Sample}, sql)
+	if err != nil {
+		return nil, fmt.Errorf("read top: %w", err)
+	}
+	out.Source = source
+	err = c.db.one(ctx, "SELECT sum(flows), sum(packets), sum(bytes), sum(frame_bytes) FROM "+of(p), p.Params,
 		&out.Total.Flows, &out.Total.Packets, &out.Total.Bytes, &out.Total.FrameBytes)
 	if err != nil {
 		return nil, fmt.Errorf("add up the total: %w", err)
 	}
-	w.params["n"] = fmt.Sprint(in.N)
-	metric := metricColumns[in.Metric]
-	sql := head + "SELECT " + d.name + " AS name, sum(f), sum(p), sum(b), sum(fb), sum(sb), sum(db), count() OVER () FROM " + table +
-		" GROUP BY name ORDER BY sum(" + metric + ") DESC, name LIMIT {n:UInt32}"
-	err = c.db.each(ctx, sql, w.params, func(rows driver.Rows) error {
+	out.Total.scale(p)
+	err = c.db.each(ctx, sql(p), p.Params, func(rows driver.Rows) error {
 		var e Entry
 		if err := rows.Scan(&e.Name, &e.Flows, &e.Packets, &e.Bytes, &e.FrameBytes, &e.SrcBytes, &e.DstBytes, &out.Names); err != nil {
 			return err
 		}
+		e.Volume.scale(p)
+		e.SrcBytes, e.DstBytes = p.Scale(e.SrcBytes), p.Scale(e.DstBytes)
 		if total := out.Total.of(in.Metric); total > 0 {
 			e.Share = float64(e.Volume.of(in.Metric)) / float64(total)
 		}
@@ -148,10 +158,10 @@ func (v Volume) of(metric string) uint64 {
 	return v.Bytes
 }
 
-// rawNames is volumes for what the rollup does not know.
-const rawNames = `SELECT tls_sni, http_host, dns_names, ja4, toUInt64(segment = 0) AS f, src_packets + dst_packets AS p, src_bytes + dst_bytes AS b,
-		src_frame_bytes + dst_frame_bytes AS fb, src_bytes AS sb, dst_bytes AS db
-	FROM flows WHERE start >= {from:DateTime64(9, 'UTC')} AND start < {to:DateTime64(9, 'UTC')}`
+// scale brings the sums of a sample to the whole.
+func (v *Volume) scale(p *query.Plan) {
+	v.Flows, v.Packets, v.Bytes, v.FrameBytes = p.Scale(v.Flows), p.Scale(v.Packets), p.Scale(v.Bytes), p.Scale(v.FrameBytes)
+}
 
 func (c *Console) sumRoutes(api huma.API) {
 	register(c, api, "top", "/api/v1/top", "Who has most", "Names by traffic, most first. Ranges are widened to whole minutes.", c.top)
