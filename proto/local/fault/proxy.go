@@ -23,15 +23,17 @@ type Proxy struct {
 	target   string
 	listener net.Listener
 	running  sync.WaitGroup
+	delayed  sync.WaitGroup // connections struck by Late
 
-	mu     sync.Mutex
-	closed bool
-	refuse bool
-	delay  time.Duration
-	rule   *rule
-	struck [strikes]int
-	lost   [][]byte // see LostReplies
-	pairs  map[*pair]bool
+	mu      sync.Mutex
+	closed  bool
+	refuse  bool
+	delay   time.Duration
+	rule    *rule
+	struck  [strikes]int
+	lost    [][]byte // see LostReplies
+	pairs   map[*pair]bool
+	release chan struct{} // closed by Release, and made anew
 }
 
 // Strike is what is done to a connection at a certain word of the client.
@@ -47,6 +49,9 @@ const (
 	Reset
 	// Hold passes nothing more to the server, and lets both ends wait.
 	Hold
+	// Late is Hold until Release: then the server hears all that the client has
+	// said, also when the client has long gone.
+	Late
 
 	strikes
 )
@@ -63,10 +68,14 @@ type rule struct {
 type pair struct {
 	client, server net.Conn
 	// Guarded by Proxy.mu.
-	mute bool // the server's words are lost
-	lost int  // index into Proxy.lost, while mute
-	held bool // the client's words are
-	dead bool // it is to be closed when what may pass has passed
+	mute bool   // the server's words are lost
+	lost int    // index into Proxy.lost, while mute
+	held bool   // the client's words are
+	late []byte // those that the server is still to hear; nil: none are kept
+	dead bool   // it is to be closed when what may pass has passed
+
+	release  chan struct{} // of the proxy, when it was struck by Late
+	answered chan struct{} // closed when the server has no more to say
 }
 
 // lostTail is how much of the end of a lost reply is kept.
@@ -92,7 +101,7 @@ func Listen(target string) (*Proxy, error) {
 	if err != nil {
 		return nil, fmt.Errorf("listen for %s: %w", target, err)
 	}
-	p := &Proxy{target: target, listener: l, pairs: map[*pair]bool{}}
+	p := &Proxy{target: target, listener: l, pairs: map[*pair]bool{}, release: make(chan struct{})}
 	p.running.Go(p.accept)
 	return p, nil
 }
@@ -141,6 +150,16 @@ func (p *Proxy) Struck(how Strike) int {
 	return p.struck[how]
 }
 
+// Release lets the server hear what was struck by Late, and returns when it has
+// answered or ended the connections.
+func (p *Proxy) Release() {
+	p.mu.Lock()
+	close(p.release)
+	p.release = make(chan struct{})
+	p.mu.Unlock()
+	p.delayed.Wait()
+}
+
 // SwallowReplies is Strike with Swallow.
 func (p *Proxy) SwallowReplies(request string, after, n int) { p.Strike(Swallow, request, after, n) }
 
@@ -172,6 +191,8 @@ func (p *Proxy) Close() error {
 	p.mu.Lock()
 	p.closed = true
 	err := p.listener.Close()
+	close(p.release)
+	p.release = make(chan struct{})
 	p.mu.Unlock()
 	p.Cut()
 	p.running.Wait()
@@ -203,7 +224,7 @@ func (p *Proxy) serve(client net.Conn) {
 	if err != nil {
 		return
 	}
-	c := &pair{client: client, server: server}
+	c := &pair{client: client, server: server, answered: make(chan struct{})}
 	defer c.close()
 	p.mu.Lock()
 	if p.closed {
@@ -218,8 +239,16 @@ func (p *Proxy) serve(client net.Conn) {
 		p.mu.Unlock()
 	}()
 	var both sync.WaitGroup
-	both.Go(func() { p.copy(c, server, client, p.listen(c)); c.close() })
-	both.Go(func() { p.copy(c, client, server, p.forward(c)); c.close() })
+	both.Go(func() {
+		p.copy(c, server, client, p.listen(c))
+		p.sayLate(c)
+		c.close()
+	})
+	both.Go(func() {
+		defer close(c.answered)
+		p.copy(c, client, server, p.forward(c))
+		c.close()
+	})
 	both.Wait()
 }
 
@@ -254,6 +283,33 @@ func (p *Proxy) copy(c *pair, to io.Writer, from io.Reader, say func([]byte) int
 	}
 }
 
+// sayLate tells the server, once it may, what was kept from it, and waits for a
+// word of it. The client is gone.
+func (p *Proxy) sayLate(c *pair) {
+	p.mu.Lock()
+	late, release := c.late != nil, c.release
+	p.mu.Unlock()
+	if !late {
+		return
+	}
+	defer p.delayed.Done()
+	<-release
+	p.mu.Lock()
+	words := c.late
+	p.mu.Unlock()
+	if _, err := c.server.Write(words); err == nil {
+		t := time.NewTimer(lateAnswer)
+		defer t.Stop()
+		select {
+		case <-c.answered:
+		case <-t.C:
+		}
+	}
+}
+
+// lateAnswer is how long a server may take for an answer that nobody waits for.
+const lateAnswer = time.Second
+
 // listen watches what the client says, and returns how much of it may pass.
 func (p *Proxy) listen(c *pair) func([]byte) int {
 	var tail []byte // a request may come in two pieces
@@ -262,6 +318,9 @@ func (p *Proxy) listen(c *pair) func([]byte) int {
 		p.mu.Lock()
 		defer p.mu.Unlock()
 		if c.held {
+			if c.late != nil {
+				c.late = append(c.late, b...)
+			}
 			return 0
 		}
 		r := p.rule
@@ -293,6 +352,9 @@ func (p *Proxy) listen(c *pair) func([]byte) int {
 			return len(b)
 		case Hold:
 			c.held = true
+		case Late:
+			c.held, c.late, c.release = true, append([]byte{}, b[pass:]...), p.release
+			p.delayed.Add(1)
 		case Reset:
 			c.reset()
 			c.dead = true

@@ -144,6 +144,25 @@ func TestResetAndHold(t *testing.T) {
 	}
 }
 
+// What is late reaches the server after its client has gone.
+func TestLate(t *testing.T) {
+	addr, lines := echo(t)
+	p := start(t, addr)
+	p.Strike(Late, "INSERT", 3, 1)
+	c := dial(t, p)
+	if _, err := say(t, c, "INSERT 1234", 100*time.Millisecond); !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("got %v, want silence", err)
+	}
+	c.Close()
+	if n := lines.Load(); n != 0 {
+		t.Errorf("the server heard %d lines too early", n)
+	}
+	p.Release()
+	if n := lines.Load(); n != 1 {
+		t.Errorf("the server heard %d lines, want the late one", n)
+	}
+}
+
 func TestSwallowReplies(t *testing.T) {
 	addr, lines := echo(t)
 	p := start(t, addr)
