@@ -39,9 +39,9 @@ type batch struct {
 	seq, rows uint64
 }
 
-// build is the rows of one in one table.
+// build is the rows of one build of one rollup.
 type build struct {
-	table  string
+	name   string
 	bucket int64
 	number uint64
 	since  time.Time // when it was replaced

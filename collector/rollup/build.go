@@ -16,8 +16,9 @@ var secondarySQL string
 
 // build makes one build of all rollups for the given hours, from all of their raw
 // rows, and publishes it.
-func (b *Builder) build(ctx context.Context, list []int64) error {
+func (b *Builder) build(ctx context.Context, list []int64) (err error) {
 	began, number := time.Now(), b.number()
+	defer func() { b.failed(err, list, number, time.Since(began)) }()
 	if err := b.fillHours(ctx, list, number, hourly(), rowsOf); err != nil {
 		return err
 	}
@@ -63,9 +64,10 @@ func (b *Builder) build(ctx context.Context, list []int64) error {
 
 // add makes a build of a bucket whose raw rows are not all there any more: the
 // rows of the one before, and those of the batches that its cover lacks.
-func (b *Builder) add(ctx context.Context, at int64) error {
+func (b *Builder) add(ctx context.Context, at int64) (err error) {
 	began, number := time.Now(), b.number()
 	k, list := b.buckets[at], []int64{at}
+	defer func() { b.failed(err, list, number, time.Since(began)) }()
 	var with, without []rollup
 	for _, r := range hourly() {
 		if _, ok := k.entries[r.name]; ok {
@@ -228,7 +230,7 @@ func (b *Builder) remember(p published) {
 	if e, ok := k.entries[p.rollup]; ok && e.build != p.build {
 		for _, r := range hourly() {
 			if r.name == p.rollup && !r.plain {
-				b.replaced = append(b.replaced, build{r.table, p.bucket, e.build, time.Now()})
+				b.replaced = append(b.replaced, build{r.name, p.bucket, e.build, time.Now()})
 			}
 		}
 	}
@@ -239,8 +241,21 @@ func (b *Builder) remember(p published) {
 func (b *Builder) discard(at int64, number uint64, rollups []rollup) {
 	for _, r := range rollups {
 		if !r.plain {
-			b.replaced = append(b.replaced, build{r.table, at, number, time.Now()})
+			b.replaced = append(b.replaced, build{r.name, at, number, time.Now()})
 		}
+	}
+}
+
+// failed has the rows of a build removed that has not come to its end, and lets
+// others go first. Whether an entry has arrived after all is looked at then.
+func (b *Builder) failed(err error, list []int64, number uint64, took time.Duration) {
+	if err == nil {
+		return
+	}
+	for _, at := range list {
+		b.discard(at, number, hourly())
+		b.discard(at-at%day, number, []rollup{daily()})
+		b.buckets[at].after(took, b.interval, true)
 	}
 }
 

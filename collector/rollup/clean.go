@@ -3,6 +3,7 @@ package rollup
 import (
 	"context"
 	_ "embed"
+	"slices"
 	"time"
 
 	"github.com/ClickHouse/clickhouse-go/v2"
@@ -30,13 +31,13 @@ func (b *Builder) clean(ctx context.Context) error {
 	var young []build
 	for _, r := range b.replaced {
 		if now.Sub(r.since) >= keepOld {
-			old[r.table] = append(old[r.table], r)
+			old[r.name] = append(old[r.name], r)
 		} else {
 			young = append(young, r)
 		}
 	}
-	for table, list := range old {
-		if err := b.remove(ctx, table, list); err != nil {
+	for name, list := range old {
+		if err := b.remove(ctx, name, list); err != nil {
 			return err
 		}
 	}
@@ -57,13 +58,13 @@ func (b *Builder) Clean(ctx context.Context, now time.Time) error {
 			var at uint32
 			var number uint64
 			err := rows.Scan(&at, &number)
-			old = append(old, build{table: r.table, bucket: int64(at), number: number})
+			old = append(old, build{name: r.name, bucket: int64(at), number: number})
 			return err
 		}, clickhouse.Named("name", r.name), clickhouse.Named("replaced", uint64(now.Add(-keepOld).UnixNano())), clickhouse.Named("unsaid", uint64(now.Add(-keepUnsaid).UnixNano())))
 		if err != nil {
 			return err
 		}
-		if err := b.remove(ctx, r.table, old); err != nil {
+		if err := b.remove(ctx, r.name, old); err != nil {
 			return err
 		}
 	}
@@ -71,14 +72,40 @@ func (b *Builder) Clean(ctx context.Context, now time.Time) error {
 		(SELECT argMax(cover, (build, cover)) FROM rollup_builds GROUP BY bucket, rollup)`, clickhouse.Named("unsaid", uint64(now.Add(-keepUnsaid).UnixNano())))
 }
 
-// remove deletes the rows of builds.
-func (b *Builder) remove(ctx context.Context, table string, list []build) error {
-	if len(list) == 0 {
-		return nil
+// remove deletes the rows of builds, unless they are the newest of their bucket:
+// an entry may have arrived though its writer was told that it had not.
+func (b *Builder) remove(ctx context.Context, name string, list []build) error {
+	for part := range slices.Chunk(list, 1000) {
+		buckets := make([]int64, len(part))
+		for i, o := range part {
+			buckets[i] = o.bucket
+		}
+		newest := map[int64]uint64{}
+		err := b.rows(ctx, "look for builds", entriesSQL, func(rows driver.Rows) error {
+			var of string
+			var at uint32
+			var e entry
+			err := rows.Scan(&of, &at, &e.build, &e.rows, &e.cover)
+			if of == name {
+				newest[int64(at)] = e.build
+			}
+			return err
+		}, clickhouse.Named("buckets", unix32(buckets)))
+		if err != nil {
+			return err
+		}
+		var sets []clickhouse.GroupSet
+		for _, o := range part {
+			if newest[o.bucket] != o.number {
+				sets = append(sets, clickhouse.GroupSet{Value: []any{uint32(o.bucket), o.number}})
+			}
+		}
+		if len(sets) == 0 {
+			continue
+		}
+		if err := b.exec(ctx, "remove old builds", "DELETE FROM "+name+"_builds WHERE (toUInt32(bucket), build) IN (?)", sets); err != nil {
+			return err
+		}
 	}
-	sets := make([]clickhouse.GroupSet, len(list))
-	for i, o := range list {
-		sets[i] = clickhouse.GroupSet{Value: []any{uint32(o.bucket), o.number}}
-	}
-	return b.exec(ctx, "remove old builds", "DELETE FROM "+table+" WHERE (toUInt32(bucket), build) IN (?)", sets)
+	return nil
 }

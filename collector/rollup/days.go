@@ -86,7 +86,7 @@ func (b *Builder) buildDay(ctx context.Context, at int64, s dayState) error {
 			return err
 		}
 		if e.build != 0 {
-			b.replaced = append(b.replaced, build{daily().table, at, e.build, time.Now()})
+			b.replaced = append(b.replaced, build{daily().name, at, e.build, time.Now()})
 		}
 		e.build, e.rows = number, s.hours.rows
 	}

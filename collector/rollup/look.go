@@ -41,12 +41,10 @@ func (b *Builder) look(ctx context.Context) error {
 		return err
 	}
 	for at := range b.buckets {
-		if !slices.Contains(changed, at) {
-			changed = append(changed, at)
-		}
+		changed = append(changed, at)
 	}
 	slices.Sort(changed)
-	for part := range slices.Chunk(changed, 1000) {
+	for part := range slices.Chunk(slices.Compact(changed), hoursAtOnce) {
 		if err := b.judge(ctx, part); err != nil {
 			return err
 		}

@@ -16,6 +16,7 @@ package rollup
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"maps"
 	"slices"
@@ -31,13 +32,15 @@ import (
 const (
 	bucketsAtOnce = 24               // buckets of one build at most,
 	rowsAtOnce    = 20_000_000       // and raw rows, unless one bucket has more
+	hoursAtOnce   = 7 * 24           // hours of which batches is asked at once
 	wholeEvery    = time.Hour        // all of `batches` is looked through this often
 	overlap       = time.Minute      // what may have been stored with an older time than what was seen
 	cleanEvery    = time.Minute      //
 	keepOld       = 2 * time.Minute  // a query may still be reading a build that has been replaced
 	keepUnsaid    = time.Hour        // a build that never was published
 	buildTimeout  = 10 * time.Minute // of one statement
-	queryTimeout  = time.Minute
+	queryTimeout  = 5 * time.Minute
+	passMost      = 30 * time.Second // after this long of building, look again: what is open must not wait for a backlog
 	restMost      = 10 * time.Minute // of a bucket that stays dirty whatever is done
 	costFactor    = 5                // a bucket rests for this many times as long as its build took
 	lateness      = 90 * time.Second // a worker silent for this long is not waited for
@@ -122,23 +125,17 @@ func (b *Builder) Run(ctx context.Context) {
 	}
 }
 
-// Pass looks for dirty buckets once, builds those that are due, writes down what
-// closed ones are made of, and removes what has been replaced.
+// Pass looks for dirty buckets once, builds those that are due, the newest first,
+// writes down what closed ones are made of, and removes what has been replaced.
 func (b *Builder) Pass(ctx context.Context) error {
 	if err := b.look(ctx); err != nil {
 		return err
 	}
-	if err := b.buildDue(ctx); err != nil {
-		return err
+	err := errors.Join(b.buildDue(ctx), b.buildDays(ctx), b.settle(ctx))
+	if err == nil {
+		b.tell(true)
 	}
-	if err := b.buildDays(ctx); err != nil {
-		return err
-	}
-	if err := b.settle(ctx); err != nil {
-		return err
-	}
-	b.tell(true)
-	return b.clean(ctx)
+	return errors.Join(err, b.clean(ctx))
 }
 
 // Behind returns the days, as midnight UTC, whose raw rows are still needed, at
@@ -168,37 +165,44 @@ func (b *Builder) tell(known bool) {
 
 // buildDue builds the dirty hours that have rested.
 func (b *Builder) buildDue(ctx context.Context) error {
-	now := time.Now()
-	var whole []int64
+	began := time.Now()
+	var due []int64
 	for _, at := range b.sorted() {
-		k := b.buckets[at]
-		if !k.dirty || now.Before(k.notBefore) {
-			continue
+		if k := b.buckets[at]; k.dirty && !began.Before(k.notBefore) {
+			due = append(due, at)
 		}
-		if k.cover != 0 {
-			complete, err := b.complete(ctx, at, k)
+	}
+	slices.Reverse(due)
+	for len(due) > 0 && time.Since(began) < passMost {
+		var whole []int64
+		rows := uint64(0)
+		for len(due) > 0 && len(whole) < bucketsAtOnce {
+			at := due[0]
+			k := b.buckets[at]
+			if len(whole) > 0 && rows+k.expected() > rowsAtOnce {
+				break
+			}
+			due = due[1:]
+			complete, err := true, error(nil)
+			if k.cover != 0 {
+				complete, err = b.complete(ctx, at, k)
+			}
+			if err == nil && !complete {
+				err = b.add(ctx, at)
+			}
 			if err != nil {
 				return err
 			}
-			if !complete {
-				if err := b.add(ctx, at); err != nil {
-					return err
-				}
-				continue
+			if complete {
+				whole, rows = append(whole, at), rows+k.expected()
 			}
 		}
-		whole = append(whole, at)
-	}
-	for len(whole) > 0 {
-		n, rows := 0, uint64(0)
-		for n < len(whole) && n < bucketsAtOnce && (n == 0 || rows+b.buckets[whole[n]].expected() <= rowsAtOnce) {
-			rows += b.buckets[whole[n]].expected()
-			n++
+		if len(whole) == 0 {
+			continue
 		}
-		if err := b.build(ctx, whole[:n]); err != nil {
+		if err := b.build(ctx, whole); err != nil {
 			return err
 		}
-		whole = whole[n:]
 	}
 	return nil
 }
