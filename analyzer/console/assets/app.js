@@ -5,6 +5,7 @@ import { Chart } from './chart.js';
 import * as f from './format.js';
 import * as view from './view.js';
 import { openAlert, closeDetail, openFlow } from './detail.js';
+import { filterLine } from './filter.js';
 
 const RANGES = ['15m', '1h', '24h', '7d', '30d', 'all'];
 const REFRESH_MS = 5000;
@@ -19,7 +20,7 @@ const state = {};
 function read() {
   const q = new URLSearchParams(location.search);
   Object.assign(state, {
-    from: q.get('from') || '', to: q.get('to') || '', last: q.get('last') || '', host: q.get('host') || '', alert: q.get('alert') || '',
+    from: q.get('from') || '', to: q.get('to') || '', last: q.get('last') || '', host: q.get('host') || '', q: q.get('q') || '', sample: q.get('sample') || '', alert: q.get('alert') || '',
     metric: q.get('metric') || 'bytes', by: q.get('by') || 'host', severity: q.get('severity') || '', order: q.get('order') || 'newest',
   });
 }
@@ -39,7 +40,8 @@ export function go(change, replace) {
 
 /** range is the part of a question that says when. */
 export function range() {
-  return state.from || state.to ? { from: state.from, to: state.to } : { last: state.last || usual };
+  // A filter may say when itself; without, the API's own range is the usual one.
+  return state.from || state.to ? { from: state.from, to: state.to } : { last: state.last || (state.q ? '' : usual) };
 }
 
 let running;
@@ -51,7 +53,11 @@ export async function ask(path, params, signal) {
   const resp = await fetch(`/api/v1/${path}?${q}`, { signal, headers: { Accept: 'application/json' } });
   if (resp.status === 401) { location.assign('/login'); throw new DOMException('logged out', 'AbortError'); }
   const body = await resp.json().catch(() => ({}));
-  if (!resp.ok) throw new Error((body.errors && body.errors.map((e) => `${e.location || ''} ${e.message}`).join('; ')) || body.detail || `${resp.status} ${resp.statusText}`);
+  if (!resp.ok) {
+    const place = body.errors?.find((e) => e.location?.startsWith('query.q:'))?.value;
+    const error = new Error((!place && body.errors && body.errors.map((e) => `${e.location || ''} ${e.message}`).join('; ')) || body.detail || `${resp.status} ${resp.statusText}`);
+    throw Object.assign(error, { status: resp.status, place });
+  }
   return body;
 }
 
@@ -68,21 +74,23 @@ async function refresh() {
     const now = s && s.probes.length && !s.probes.some((p) => p.live) ? 'all' : '24h';
     if (now !== usual) { usual = now; controls(); }
   }
-  const when = range(), { host, metric, by, severity, order } = state;
+  const when = range(), { metric, by, severity, order, host } = state;
+  const which = { ...when, host, q: state.q, sample: state.sample };
   const entity = host.includes('/') ? '' : host;
   document.body.classList.add('loading');
   const parts = [
     status.then((s) => { view.empty(s); view.status(s); }),
-    ask('timeseries', { ...when, host, metric, split: 'app' }, signal).then((t) => {
+    ask('timeseries', { ...which, metric, split: 'app' }, signal).then((t) => {
+      view.source(t.source);
       show($('legend'), t.series.map((s) => [s.name, s.total]), () => view.legend(t));
       const key = JSON.stringify(t);
       if (chart.key !== key) { chart.key = key; chart.set(t); }
     }),
     ask('alerts', { ...when, severity, entity, limit: 200 }, signal).then((a) => view.alerts(a, state, go)),
-    ask('top', { ...when, host, metric, by, n: 10 }, signal).then((t) => view.top($('talkers'), t, go)),
-    ask('top', { ...when, host, metric, by: 'app', n: 10 }, signal).then((t) => { view.top($('apps'), t, go); view.tiles(t); }),
-    ask('ledger', when, signal).then((l) => view.ledger(l, state)),
-    ask('flows', { ...when, host, order, limit: 100 }, signal).then((l) => view.flows($('flows'), l, go, openFlow)),
+    ask('top', { ...which, metric, by, n: 10 }, signal).then((t) => view.top($('talkers'), t, go)),
+    ask('top', { ...which, metric, by: 'app', n: 10 }, signal).then((t) => { view.top($('apps'), t, go); view.tiles(t); }),
+    ask('ledger', when, signal).then((l) => view.ledger(l, state, go)),
+    ask('flows', { ...which, order, limit: 100 }, signal).then((l) => view.flows($('flows'), l, go, openFlow)),
   ];
   const results = await Promise.allSettled(parts);
   if (mine !== running) return;
@@ -90,11 +98,15 @@ async function refresh() {
   const failed = results.filter((r) => r.status === 'rejected' && r.reason.name !== 'AbortError').map((r) => r.reason);
   const sentences = [...new Set(failed.map((e) => (e instanceof TypeError ? 'The console does not answer. This page tries again every few seconds.' : e.message)))];
   $('problem').hidden = sentences.length === 0;
-  show($('problem'), sentences, () => sentences.join(' · '));
+  const large = failed.some((e) => e.status === 422) && state.sample === '';
+  show($('problem'), [sentences, large], () => [sentences.join(' · '), large ? h('button', { type: 'button', class: 'sample', onclick: () => go({ sample: 'auto' }) }, 'Read a sample') : null]);
   $('live').classList.toggle('stale', sentences.length > 0);
   show($('live'), [sentences.length], () => (sentences.length ? 'stale' : 'live'));
   schedule();
 }
+
+// A bare address or network in the line is the host, as a click on one is.
+const showFilter = filterLine(ask, (q) => go(/^[0-9a-f.:]+(\/\d+)?$/i.test(q) && /[.:]/.test(q) ? { host: q, q: '' } : { q }));
 
 let timer;
 function schedule() {
@@ -111,11 +123,9 @@ function controls() {
     form.elements.from.value = state.from ? f.input(state.from) : form.elements.from.value;
     form.elements.to.value = state.to ? f.input(state.to) : form.elements.to.value;
   }
-  const host = $('host-form').elements.host;
-  if (document.activeElement !== host) host.value = state.host;
-  $('host-form').classList.toggle('on', state.host !== '');
-  const select = (id, name, label, options) => show($(id), [state[name], state.host], () => [
-    id === 'flow-controls' ? h('a', { href: `/api/v1/flows.csv?${new URLSearchParams({ ...range(), host: state.host, order: state.order, limit: 1000 })}`, download: 'flows.csv' }, 'CSV') : null,
+  showFilter(state.q);
+  const select = (id, name, label, options) => show($(id), [state[name], state.host, state.q, current], () => [
+    id === 'flow-controls' ? h('a', { href: `/api/v1/flows.csv?${new URLSearchParams({ ...range(), host: state.host, q: state.q, order: state.order, limit: 1000 })}`, download: 'flows.csv' }, 'CSV') : null,
     h('select', { 'aria-label': label, 'data-key': name, onchange: (e) => go({ [name]: e.target.value }) },
       Object.entries(options).map(([v, text]) => h('option', { value: v, selected: v === state[name] }, text)))]);
   select('traffic-controls', 'metric', 'Measure', { bytes: 'IP bytes', frame_bytes: 'bytes on the wire', packets: 'packets', flows: 'connections' });
@@ -132,8 +142,6 @@ $('custom-form').addEventListener('submit', (e) => {
   $('custom').open = false;
   go({ from: `${from.value}Z`, to: `${to.value}Z`, last: '' });
 });
-$('host-form').addEventListener('submit', (e) => { e.preventDefault(); go({ host: e.target.elements.host.value.trim() }); });
-$('host-form').elements.host.addEventListener('search', (e) => { if (e.target.value.trim() !== state.host) go({ host: e.target.value.trim() }); });
 $('completeness').addEventListener('click', () => $('ledger-card').scrollIntoView({ behavior: 'smooth' }));
 $('detail').addEventListener('close', () => { if (state.alert) go({ alert: '' }); });
 $('detail').addEventListener('click', (e) => { if (e.target === $('detail')) $('detail').close(); });

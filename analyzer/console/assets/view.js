@@ -69,11 +69,19 @@ export const completenessBar = (c) => [bar(parts(c), sentence(c)), h('p', { clas
 
 const grade = (c) => (c.share === null ? 'unknown' : c.lost_share > 0.01 || c.gaps ? 'bad' : c.incomplete ? 'fair' : 'good');
 
-export function ledger(l, state) {
+/** source says which tables answered, and what part was read. */
+export function source(s) {
+  show($('source'), s || 0, () => !s ? '' : [`from ${s.tables.join(', ')}`, s.sample ? ` · a sample: ${s.sample.note}` : '', s.provisional ? ` · provisional from ${f.clock(s.provisional)}` : '',
+    s.gone.length ? ' · flows of part of this time are no longer stored' : ''].join(''));
+}
+
+export function ledger(l, state, go) {
   const c = l.completeness;
   show($('completeness'), c, () => [h('i', { class: grade(c) }), c.share === null ? 'nothing seen' : c.lost_share > 0 || c.gaps || c.losses.some((x) => x.kind === 'lost') ? `${f.percent(c.lost_share)} lost` : 'nothing lost']);
   $('completeness').title = sentence(c);
-  show($('state'), [l.range, state.host], () => [h('span', {}, l.range.from ? `${f.span(l.range.from, l.range.to)} UTC` : ''), state.host ? h('span', { class: 'filter' }, 'only ', h('b', { class: 'mono' }, state.host)) : null]);
+  const chip = (name, text) => (state[name] === '' ? null : h('span', { class: 'filter' }, text, h('b', { class: 'mono' }, state[name]),
+    h('button', { type: 'button', class: 'link', 'aria-label': `Remove ${text}${state[name]}`, onclick: () => go({ [name]: '' }) }, '×')));
+  show($('state'), [l.range, state.host, state.q, state.sample], () => [h('span', {}, l.range.from ? `${f.span(l.range.from, l.range.to)} UTC` : ''), chip('host', 'only '), chip('q', 'where '), chip('sample', 'sample ')]);
   show($('ledger'), l, () => {
     const rows = l.probes.length > 1 ? [...l.probes, { ...l.total, probe: 'all', sum: true }] : l.probes;
     if (rows.length === 0) return h('p', { class: 'hint' }, 'No probe has told anything about this range.');
