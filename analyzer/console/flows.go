@@ -232,15 +232,8 @@ func cellOf(v any) string {
 	return strings.ToValidUTF8(fmt.Sprint(v), "\uFFFD")
 }
 
-// disarm keeps a spreadsheet from taking a cell for a formula: one that begins
-// with = + - @, tab or carriage return gets an apostrophe (OWASP, CSV
-// injection), also where blanks stand before it.
-func disarm(cell string) string {
-	if s := strings.TrimLeft(cell, " \u00a0\ufeff"); s != "" && strings.ContainsRune("=+-@\t\r\n", rune(s[0])) {
-		return "'" + cell
-	}
-	return cell
-}
+// disarm keeps a spreadsheet from taking a cell for a formula.
+func disarm(cell string) string { return query.Disarm(cell) }
 
 func (c *Console) flowRoutes(api huma.API) {
 	register(c, api, "list-flows", "/api/v1/flows", "Flow records", "Flow records that began in the range.", c.flows)

@@ -11,12 +11,13 @@ import (
 )
 
 func main() {
-	os.Exit(service.Main(service.Service[analyzer.Config]{
-		Name:     "analyzer",
-		Short:    "Judge stored flows, raise and deliver alerts, and serve the console",
-		Default:  analyzer.DefaultConfig,
-		Check:    analyzer.Config.Check,
-		Run:      analyzer.Run,
-		Commands: []*cobra.Command{hashPasswordCommand()},
-	}.Command()))
+	s := service.Service[analyzer.Config]{
+		Name:    "analyzer",
+		Short:   "Judge stored flows, raise and deliver alerts, and serve the console",
+		Default: analyzer.DefaultConfig,
+		Check:   analyzer.Config.Check,
+		Run:     analyzer.Run,
+	}
+	s.Commands = []*cobra.Command{hashPasswordCommand(), queryCommand(s)}
+	os.Exit(service.Main(s.Command()))
 }

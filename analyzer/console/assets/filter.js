@@ -98,7 +98,7 @@ export function filterLine(ask, done) {
     } catch (error) {
       const place = error.place;
       if (error.status === 400) {
-        complain(error.message);
+        complain(error.message.replace(/^q: /, ''));
         if (place) {
           input.focus();
           input.setSelectionRange(units(input.value, place.offset + octets(input.value.match(/^\s*/)[0])), units(input.value, place.offset + place.length + octets(input.value.match(/^\s*/)[0])));
