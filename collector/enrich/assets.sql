@@ -1,8 +1,8 @@
 INSERT INTO assets_seen (site, ip, hour, source, name, mac, first, last, stored)
 WITH
     replaceOne(toString(src_ip), '::ffff:', '') AS me,
-    arrayFirst(x -> startsWith(x, 'ACK '), app_responses) AS acknowledged,
-    arrayFirst(x -> startsWith(x, 'REQUEST ') OR startsWith(x, 'INFORM '), app_requests) AS asked,
+    arrayLast(x -> startsWith(x, 'ACK '), app_responses) AS acknowledged,
+    arrayLast(x -> startsWith(x, 'REQUEST ') OR startsWith(x, 'INFORM '), app_requests) AS asked, -- earlier ones were refused
     toIPv6OrDefault(splitByChar(' ', if(acknowledged != '', acknowledged, asked))[-1]) AS leased,
     toString(app_host) AS host,
     arrayExists(x -> startsWith(x, 'AS-REP') OR startsWith(x, 'TGS-REP'), app_responses) AS ticket,

@@ -52,6 +52,8 @@ func newChain(t testing.TB, cfg enrich.Config) *chain {
 	c.cfg.ClickHouse.Addr, c.cfg.ClickHouse.Database = []string{ch.Addr()}, name
 	c.cfg.Block.MaxWait = 200 * time.Millisecond
 	c.cfg.Rollup.Interval = 0
+	// The captures are years old, and a day may be looked at for its age before it is known when its rows came.
+	c.cfg.Retention.Flows, c.cfg.Retention.Ledger = 10000, 10000
 	cfg.MaxIndicators = enrich.DefaultConfig().MaxIndicators
 	c.cfg.Enrich = cfg
 	c.cfg.Enrich.Reload, c.cfg.Enrich.Interval, c.cfg.Enrich.MaxTime = 100*time.Millisecond, 100*time.Millisecond, 30*time.Second
@@ -181,7 +183,7 @@ func TestChain(t *testing.T) {
 	write(t, at("oui.csv"), []byte("Registry,Assignment,Organization Name,Organization Address\nMA-L,001422,Dell Inc.,\"One Dell Way, US\"\n"))
 	c := newChain(t, enrich.Config{Databases: []string{at("asn.mmdb")}, Networks: []string{at("own.csv")}, OUI: []string{at("oui.csv")},
 		Threats: []enrich.ThreatList{{Name: "first", Location: at("bad.txt")}}})
-	c.feed("hq", "zeek/wikipedia.pcap", "zeek/radius/radius.pcap", "zeek/smb/smb2.pcap", "zeek/krb/kinit.pcap", "zeek/dhcp/dhcp.pcap", "zeek/tunnels/Teredo.pcap",
+	c.feed("hq", "zeek/wikipedia.pcap", "zeek/radius/radius.pcap", "zeek/smb/smb2.pcap", "zeek/krb/kinit.pcap", "zeek/tunnels/Teredo.pcap",
 		"suricata-verify/krb5-kerberoasting/kerberoast.pcap", "suricata-verify/smb2-07/20171220_smb_psexec_add_user.pcap",
 		"corelight/CVE-2020-1472_exploit_win2019.pcap")
 	c.until("SELECT toString(sum(end_of_stream)) FROM batches", "1")
@@ -216,7 +218,7 @@ func TestChain(t *testing.T) {
 	c.want("SELECT toString(arraySort(groupUniqArray(replaceOne(toString(ip), '::ffff:', '')))) FROM assets_seen WHERE name = 'gemini.local'",
 		"['141.142.220.50','fe80::217:f2ff:fed7:cf65']")
 	c.want("SELECT toString(countIf(mac = 0x1aa0baf35d)) FROM (SELECT DISTINCT ip, mac FROM assets_seen WHERE source = 'arp')", "1")
-	c.want("SELECT name FROM asset_at(ip = '192.168.10.10', time = '2017-12-20 12:00:00') WHERE source = 'netbios'", "DC1")
+	c.want("SELECT name FROM asset_at(ip = '192.168.10.10', time = '2017-10-09 18:00:00') WHERE source = 'netbios'", "DC1")
 
 	// Another look at the same flows changes nothing.
 	before := c.text("SELECT toString(groupBitXor(cityHash64(*))) FROM (SELECT site, ip, hour, source, name, mac, min(first), max(last) FROM assets_seen GROUP BY ALL)")
@@ -231,13 +233,14 @@ func TestChain(t *testing.T) {
 	// Other data, while it runs; and a file that breaks.
 	write(t, at("asn.mmdb"), []byte("broken"))
 	write(t, at("own.csv"), []byte("network,name,role,site\n141.142.220.0/24,campus,guests,\n"))
-	write(t, at("bad.txt"), []byte("en.wikipedia.org\n"))
+	write(t, at("bad.txt"), []byte("wikimedia.org\n"))
 	c.until("SELECT toString(groupArray((prefix, role))) FROM networks FINAL", "[('141.142.220.0/24','guests')]")
-	c.until("SELECT toString(groupArray(value)) FROM indicators FINAL", "['en.wikipedia.org']")
+	c.until("SELECT toString(groupArray(value)) FROM indicators FINAL", "['wikimedia.org']")
 	c.feed("hq", "zeek/wikipedia.pcap")
 	c.until("SELECT toString(sum(end_of_stream)) FROM batches", "2")
-	c.want("SELECT toString(groupUniqArray((probe, dst_asn, src_role, threats)))"+wiki+" AND probe = 'probe2'", "[('probe2',64500,'guests',[])]")
-	c.want("SELECT toString(arraySort(groupUniqArray((app, threats)))) FROM flows WHERE probe = 'probe2' AND threats != []", "[('http',['first'])]")
+	c.want("SELECT toString(groupUniqArray((probe, dst_asn, src_role, threats)))"+wiki+" AND probe = 'probe2'", "[('probe2',64500,'guests',['first'])]")
+	c.want("SELECT toString(arraySort(groupUniqArray((app, threats)))) FROM flows WHERE probe = 'probe2' AND threats != []", "[('dns',['first']),('http',['first'])]")
+	c.want("SELECT toString(countIf(threats != [])) FROM flows WHERE has(dns_names, 'upload.wikimedia.org.ncsa.uiuc.edu')", "0")
 
 	// The collector of another start has not got what was lost with the broken file.
 	write(t, at("asn.mmdb"), asnDatabase(t, 64501, "208.80.152.0/24"))
@@ -269,7 +272,10 @@ func (c *chain) again(t *testing.T) {
 		"[('probe1',64501,'campus','guests'),('probe2',64501,'campus','guests')]")
 	c.want("SELECT toString(arraySort(groupUniqArray(probe))) FROM flows WHERE has(threats, 'first')", "['probe1','probe2']")
 	c.want("SELECT toString(countIf(src_network = 'lab' OR dst_network = 'lab')) FROM flows", "0")
-	c.want("SELECT toString(min(passed)) FROM (CHECK TABLE flows SETTINGS check_query_single_value_result = 0)", "1")
+	var sound uint8
+	if err := c.conn.QueryRow(t.Context(), "CHECK TABLE flows SETTINGS check_query_single_value_result = 1").Scan(&sound); err != nil || sound != 1 {
+		t.Errorf("check of the table: %d, %v", sound, err)
+	}
 	// Once more: there is nothing to do.
 	if err := collector.EnrichAgain(t.Context(), c.cfg, time.Time{}, time.Time{}, false, func(d enrich.Day) { t.Errorf("%v again", d) }); err != nil {
 		t.Fatal(err)

@@ -59,9 +59,9 @@ func TestHosts(t *testing.T) {
 	const columns = "start, end, src_ip, dst_ip, src_port, dst_port, protocol, src_mac, app, app_host, user, domain, app_requests, app_responses, app_errors, dns_names, dns_qtypes, dns_rcodes, dns_answers, tls_sni, dst_packets, ethertype"
 	const at = "'2026-11-01 10:00:00', '2026-11-01 10:00:05', "
 	stored(t, conn, 1, columns,
-		at+"'0.0.0.0', '255.255.255.255', 68, 67, 17, 0x1422e9545e, 'dhcp', 'Wii', '', '', ['REQUEST 192.168.2.18'], [], 0, [], [], [], [], '', 0, 0",
+		at+"'0.0.0.0', '255.255.255.255', 68, 67, 17, 0x1422e9545e, 'dhcp', 'Wii', '', '', ['DISCOVER', 'REQUEST 192.168.2.17', 'REQUEST 192.168.2.18'], [], 0, [], [], [], [], '', 0, 0",
 		at+"'0.0.0.0', '255.255.255.255', 68, 67, 17, 0x1422e9545e, 'dhcp', 'Refused', '', '', ['REQUEST 192.168.2.19'], ['NAK'], 1, [], [], [], [], '', 0, 0",
-		at+"'192.168.2.1', '192.168.2.254', 67, 67, 17, 0x1422e90001, 'dhcp', 'Relayed', '', '', ['DISCOVER', 'REQUEST 192.168.2.20'], ['OFFER 192.168.2.20', 'ACK 192.168.2.21'], 0, [], [], [], [], '', 1, 0",
+		at+"'192.168.2.1', '192.168.2.254', 67, 67, 17, 0x1422e90001, 'dhcp', 'Relayed', '', '', ['DISCOVER', 'REQUEST 192.168.2.20'], ['NAK', 'ACK 192.168.2.21'], 0, [], [], [], [], '', 1, 0",
 		at+"'fe80::1', 'ff02::1:2', 546, 547, 17, 7, 'dhcpv6', 'Six-PC', '', '', ['SOLICIT'], [], 0, [], [], [], [], '', 0, 0",
 		at+"'10.0.0.3', '224.0.0.251', 5353, 5353, 17, 8, 'mdns', '', '', '', [], [], 0, ['printer.local', 'other.local', '_ipp._tcp.local'], [1, 1, 12], [0, 65535, 0], ['10.0.0.3', 'x._ipp._tcp.local'], '', 0, 0",
 		at+"'10.0.0.4', '224.0.0.251', 5353, 5353, 17, 8, 'mdns', '', '', '', [], [], 0, ['foreign.local'], [1], [0], ['10.0.0.9'], '', 0, 0",

@@ -62,17 +62,20 @@ func parseNetworks(d document) ([]network, error) {
 func networkRows(d document) ([]networkRow, error) {
 	name := strings.ToLower(d.name)
 	if strings.HasSuffix(name, ".yaml") || strings.HasSuffix(name, ".yml") {
+		var root yaml.Node
+		if err := yaml.Unmarshal(d.data, &root); err != nil {
+			return nil, err
+		}
+		if len(root.Content) == 1 && root.Content[0].Kind == yaml.SequenceNode {
+			var list []networkRow
+			err := strictYAML(d.data, &list)
+			return list, err
+		}
 		var whole struct {
 			Networks []networkRow `yaml:"networks"`
 		}
-		var list []networkRow
-		if err := strictYAML(d.data, &list); err == nil {
-			return list, nil
-		}
-		if err := strictYAML(d.data, &whole); err != nil {
-			return nil, err
-		}
-		return whole.Networks, nil
+		err := strictYAML(d.data, &whole)
+		return whole.Networks, err
 	}
 	t, err := readTable(d.data, map[string][]string{
 		"network": {"network", "prefix", "cidr", "subnet", "net"}, "name": {"name"}, "role": {"role"}, "site": {"site"}}, "network")

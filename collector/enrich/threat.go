@@ -86,6 +86,13 @@ func newThreatIndex(lists []listed, now int64, most int) (t *threatIndex, refuse
 		}
 		t.domains[name] = set
 	}
+	for name, set := range t.hosts {
+		t.hosts[name] = b.union(set, t.below(name))
+	}
+	for ip, set := range t.addresses {
+		around, _ := t.networks.Lookup(netip.AddrFrom16(ip).Unmap())
+		t.addresses[ip] = b.union(set, around)
+	}
 	t.sets = b.sets
 	return t, refused
 }
@@ -139,57 +146,39 @@ func mergeNames(x, y []string) []string {
 }
 
 func (t *threatIndex) address(ip netip.Addr) uint32 {
-	id := t.addresses[ip.As16()]
-	if !t.hasNets {
-		return id
+	if id := t.addresses[ip.As16()]; id != 0 || !t.hasNets {
+		return id // with the networks around it
 	}
-	net, ok := t.networks.Lookup(ip)
-	switch {
-	case !ok:
-		return id
-	case id == 0 || id == net:
-		return net
-	}
-	return t.both(id, net)
+	id, _ := t.networks.Lookup(ip)
+	return id
 }
 
-// both finds the number of a union that may not have one: then it is the first.
-func (t *threatIndex) both(x, y uint32) uint32 {
-	want := mergeNames(t.sets[x], t.sets[y])
-	for id, names := range t.sets {
-		if slices.Equal(names, want) {
-			return uint32(id)
-		}
-	}
-	return x
-}
-
-// name looks a server's name up, and what lies above it. Host may have a port.
+// name looks a server's name up, and what lies above it; exact: URLs count, too.
+// Host may have a port.
 func (t *threatIndex) name(host string, exact bool) uint32 {
 	host = canonicalHost(host)
 	if host == "" {
 		return 0
 	}
-	var found uint32
 	if exact && len(t.hosts) > 0 {
-		found = t.hosts[host]
+		if id := t.hosts[host]; id != 0 {
+			return id // with the names above it
+		}
 	}
+	return t.below(host)
+}
+
+// below is the set of the longest name that is the host or lies above it.
+func (t *threatIndex) below(host string) uint32 {
 	if len(t.domains) == 0 {
-		return found
+		return 0
 	}
-	for s := host; ; {
+	for s, more := host, true; more; _, s, more = strings.Cut(s, ".") {
 		if id := t.domains[s]; id != 0 {
-			if found == 0 {
-				return id
-			}
-			return t.both(found, id)
+			return id
 		}
-		_, rest, more := strings.Cut(s, ".")
-		if !more || !strings.Contains(rest, ".") {
-			return found
-		}
-		s = rest
 	}
+	return 0
 }
 
 // canonicalHost is the name in lower case, without port and final dot.
