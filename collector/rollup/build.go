@@ -52,7 +52,7 @@ func (b *Builder) build(ctx context.Context, list []int64) (err error) {
 			entries = append(entries, published{r.name, at, entry{number, rows, cover}})
 		}
 	}
-	if err := b.publish(ctx, entries); err != nil {
+	if err := b.publish(ctx, number, entries); err != nil {
 		return err
 	}
 	took := time.Since(began)
@@ -130,7 +130,7 @@ func (b *Builder) add(ctx context.Context, at int64) (err error) {
 	if err := b.extendCover(ctx, at, k, number); err != nil {
 		return err
 	}
-	if err := b.publish(ctx, entries); err != nil {
+	if err := b.publish(ctx, number, entries); err != nil {
 		return err
 	}
 	b.metrics.added.Inc()
@@ -186,10 +186,14 @@ type published struct {
 }
 
 // publish makes builds count. All entries are one insert and so one part: they
-// count together or not at all.
-func (b *Builder) publish(ctx context.Context, entries []published) error {
+// count together or not at all. A builder that was held up for hours must not do
+// it: what was never published has been removed meanwhile.
+func (b *Builder) publish(ctx context.Context, number uint64, entries []published) error {
 	if len(entries) == 0 {
 		return nil
+	}
+	if age := time.Since(time.Unix(0, int64(number))); age > keepUnsaid/2 {
+		return fmt.Errorf("publish %d builds: begun %s ago", len(entries), age.Round(time.Second))
 	}
 	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
 	defer cancel()

@@ -77,9 +77,8 @@ func (b *Builder) today(at int64) bool {
 
 // buildDay makes a build of a day from the newest builds of its hours.
 func (b *Builder) buildDay(ctx context.Context, at int64, s dayState) error {
-	began, e := time.Now(), s.entry
+	began, number, e := time.Now(), b.number(), s.entry
 	if s.hours.build > e.build || s.hours.rows != e.rows {
-		number := b.number()
 		list := []int64{at}
 		if err := b.exec(ctx, "build flows_1d", fill(daily().sql, "/*hours*/", newestHours), clickhouse.Named("build", number),
 			clickhouse.Named("days", unix32(list)), clickhouse.Named("from", at), clickhouse.Named("to", at+day)); err != nil {
@@ -101,7 +100,7 @@ func (b *Builder) buildDay(ctx context.Context, at int64, s dayState) error {
 		}
 	}
 	if e != s.entry {
-		if err := b.publish(ctx, []published{{daily().name, at, e}}); err != nil {
+		if err := b.publish(ctx, number, []published{{daily().name, at, e}}); err != nil {
 			return err
 		}
 		b.metrics.seconds.WithLabelValues(daily().name).Observe(time.Since(began).Seconds())

@@ -61,12 +61,13 @@ func (b *Builder) look(ctx context.Context) error {
 
 // judge says of each bucket what it holds and what it lacks.
 func (b *Builder) judge(ctx context.Context, list []int64) error {
-	found := map[int64]*bucket{}
+	found, was := map[int64]*bucket{}, map[int64]uint64{}
 	for _, at := range list {
 		k := b.buckets[at]
 		if k == nil {
 			k = new(bucket)
 		}
+		was[at] = k.promised
 		k.entries, k.late = map[string]entry{}, nil
 		k.promised, k.cover, k.covered, k.dirty = 0, 0, 0, false
 		found[at] = k
@@ -112,6 +113,9 @@ func (b *Builder) judge(ctx context.Context, list []int64) error {
 	for at, k := range found {
 		for _, r := range hourly() {
 			k.dirty = k.dirty || k.lacking(r.name)
+		}
+		if k.grew.IsZero() || k.promised > was[at] {
+			k.grew = now
 		}
 		// A clean bucket with a cover is remembered while it rests.
 		if k.dirty || k.cover == 0 || now.Before(k.notBefore) {

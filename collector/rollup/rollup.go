@@ -37,13 +37,13 @@ const (
 	overlap       = time.Minute      // what may have been stored with an older time than what was seen
 	cleanEvery    = time.Minute      //
 	keepOld       = 2 * time.Minute  // a query may still be reading a build that has been replaced
-	keepUnsaid    = time.Hour        // a build that never was published
+	keepUnsaid    = 6 * time.Hour    // a build that never was published
 	buildTimeout  = 10 * time.Minute // of one statement
 	queryTimeout  = 5 * time.Minute
 	passMost      = 30 * time.Second // after this long of building, look again: what is open must not wait for a backlog
 	restMost      = 10 * time.Minute // of a bucket that stays dirty whatever is done
 	costFactor    = 5                // a bucket rests for this many times as long as its build took
-	lateness      = 90 * time.Second // a worker silent for this long is not waited for
+	lateness      = 90 * time.Second // a worker silent for this long is not waited for, and a bucket as quiet is closed
 	patience      = 4                // builds without a new row after which rows that were promised are given up
 )
 
@@ -73,6 +73,7 @@ type Config struct {
 type Builder struct {
 	conn     driver.Conn
 	interval time.Duration
+	quiet    time.Duration // without a new row, before a bucket is closed
 	ops      *ops.Ops
 	log      *slog.Logger
 	metrics  metrics
@@ -93,7 +94,7 @@ type Builder struct {
 
 // New returns a Builder that has looked at nothing yet.
 func New(cfg Config) *Builder {
-	b := &Builder{conn: cfg.Conn, interval: cfg.Interval, ops: cfg.Ops, log: cfg.Ops.Log, metrics: newMetrics(cfg.Ops.Registry)}
+	b := &Builder{conn: cfg.Conn, interval: cfg.Interval, quiet: lateness, ops: cfg.Ops, log: cfg.Ops.Log, metrics: newMetrics(cfg.Ops.Registry)}
 	b.forget()
 	return b
 }
@@ -112,11 +113,13 @@ func (b *Builder) Run(ctx context.Context) {
 	defer b.metrics.idle()
 	defer b.tell(false)
 	for ctx.Err() == nil {
+		began := time.Now()
 		if err := b.Pass(ctx); err != nil && ctx.Err() == nil {
 			b.metrics.failures.Inc()
 			b.log.Warn("rollups are behind", "cause", err)
 		}
-		t := time.NewTimer(b.interval)
+		// At least half of the time the database belongs to others.
+		t := time.NewTimer(max(b.interval, time.Since(began)))
 		select {
 		case <-ctx.Done():
 		case <-t.C:

@@ -20,7 +20,9 @@ func builder(t *testing.T, conn driver.Conn) *Builder {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return New(Config{Conn: conn, Interval: time.Nanosecond, Ops: o})
+	b := New(Config{Conn: conn, Interval: time.Nanosecond, Ops: o})
+	b.quiet = 0
+	return b
 }
 
 // raw adds n rows to flows, from hour on, three to a minute, in the way that seq

@@ -26,7 +26,7 @@ func (b *Builder) settle(ctx context.Context) error {
 	for _, at := range b.sorted() {
 		k := b.buckets[at]
 		given := k.dirty && k.tries >= patience // what it lacks is not to be had
-		if k.cover == 0 && len(k.entries) > 0 && (!k.dirty || given) && now.Unix() >= at+hour {
+		if k.cover == 0 && len(k.entries) > 0 && (!k.dirty || given) && now.Unix() >= at+hour && now.Sub(k.grew) >= b.quiet {
 			list = append(list, at)
 		}
 	}
@@ -85,7 +85,7 @@ func (b *Builder) settleAll(ctx context.Context, list []int64) error {
 			}
 		}
 	}
-	return b.publish(ctx, entries)
+	return b.publish(ctx, number, entries)
 }
 
 // open returns what says whether some worker may still have rows for a time: it
