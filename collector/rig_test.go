@@ -42,20 +42,25 @@ type rig struct {
 
 func newRig(t testing.TB, partitions int) *rig {
 	t.Helper()
+	return newRigOn(t, partitions, 1, localtest.TestKafka(t).Addr())
+}
+
+// newRigOn is newRig with another Kafka.
+func newRigOn(t testing.TB, partitions, replicas int, brokers ...string) *rig {
+	t.Helper()
 	ch := localtest.TestClickHouse(t)
-	broker := localtest.TestKafka(t)
 	name := strings.ToLower(strings.NewReplacer("/", "_", "-", "_").Replace(t.Name()))
 	cfg := collector.DefaultConfig()
-	cfg.Kafka.Brokers = []string{broker.Addr()}
+	cfg.Kafka.Brokers = brokers
 	cfg.Topic, cfg.DeadLetterTopic, cfg.Group = name, name+".dead", name
-	cfg.Create = collector.Create{Partitions: partitions, Replication: 1}
+	cfg.Create = collector.Create{Partitions: partitions, Replication: replicas}
 	cfg.ClickHouse.Addr = []string{ch.Addr()}
 	cfg.ClickHouse.Database = fmt.Sprintf("%s_%d", name, time.Now().UnixNano())
 	cfg.Block.MaxWait = 200 * time.Millisecond
 	cfg.Rollup.Interval = 200 * time.Millisecond
 	cfg.Ops.Listen, cfg.Ops.LogLevel = "", logLevel()
 	r := &rig{TB: t, cfg: cfg, clickhouse: ch}
-	if err := cfg.Kafka.EnsureTopic(t.Context(), cfg.Topic, partitions, 1, nil); err != nil {
+	if err := cfg.Kafka.EnsureTopic(t.Context(), cfg.Topic, partitions, replicas, nil); err != nil {
 		t.Fatal(err)
 	}
 	if err := collector.Migrate(t.Context(), cfg); err != nil {
@@ -243,7 +248,7 @@ func (r *rig) exactly(sent ...[]byte) {
 	r.want("SELECT sum(src_payload_bytes * src_port + dst_payload_bytes * dst_port) FROM flows", payload)
 	r.want("SELECT sum(toUInt64(toUnixTimestamp64Nano(start))) FROM flows", starts)
 	r.want("SELECT sum(community_hash * flow_id) FROM flows", hash)
-	r.until("SELECT sum(segments) FROM flows_1m", rows, 30*time.Second)
+	r.until("SELECT sum(segments) FROM flows_1m", rows, 90*time.Second)
 	r.want("SELECT sum(src_bytes + dst_bytes) FROM flows_1m", bytes)
 }
 
