@@ -17,6 +17,11 @@ type dayState struct {
 	hours, entry entry // of the hours: the greatest build, the sum of rows, the least cover
 }
 
+// dirty says whether the day is not made of the newest builds of its hours.
+func (s dayState) dirty() bool {
+	return s.hours.build > s.entry.build || s.hours.rows != s.entry.rows
+}
+
 // buildDays builds the days whose hours have been built since, and has those
 // count as closed whose hours all are.
 func (b *Builder) buildDays(ctx context.Context) error {
@@ -44,6 +49,13 @@ func (b *Builder) buildDays(ctx context.Context) error {
 		return err
 	}
 	b.allDays = false
+	dirty := 0
+	for _, s := range states {
+		if s.dirty() {
+			dirty++
+		}
+	}
+	b.metrics.dirty.WithLabelValues(daily().name).Set(float64(dirty))
 	for at := range states {
 		if b.days[at] == nil {
 			b.days[at] = new(rest)
@@ -78,7 +90,7 @@ func (b *Builder) today(at int64) bool {
 // buildDay makes a build of a day from the newest builds of its hours.
 func (b *Builder) buildDay(ctx context.Context, at int64, s dayState) error {
 	began, number, e := time.Now(), b.number(), s.entry
-	if s.hours.build > e.build || s.hours.rows != e.rows {
+	if s.dirty() {
 		list := []int64{at}
 		if err := b.exec(ctx, "build flows_1d", fill(daily().sql, "/*hours*/", newestHours), clickhouse.Named("build", number),
 			clickhouse.Named("days", unix32(list)), clickhouse.Named("from", at), clickhouse.Named("to", at+day)); err != nil {

@@ -58,7 +58,7 @@ func (m *metrics) look(buckets map[int64]*bucket) {
 // idle says that this collector builds nothing any more.
 func (m *metrics) idle() {
 	m.provisional.Set(0)
-	for _, r := range hourly() {
+	for _, r := range append(hourly(), daily()) {
 		m.dirty.WithLabelValues(r.name).Set(0)
 	}
 }

@@ -134,10 +134,9 @@ func (b *Builder) Pass(ctx context.Context) error {
 	if err := b.look(ctx); err != nil {
 		return err
 	}
+	b.tell(true)
 	err := errors.Join(b.buildDue(ctx), b.buildDays(ctx), b.settle(ctx))
-	if err == nil {
-		b.tell(true)
-	}
+	b.tell(true)
 	return errors.Join(err, b.clean(ctx))
 }
 
