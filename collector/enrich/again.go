@@ -90,6 +90,11 @@ func (e *Enricher) Again(ctx context.Context, conn driver.Conn, from, to time.Ti
 	if e.Version() == 0 {
 		return kit.Hint(ErrNothingKnown, "see the warnings above, and enrich.databases, networks and threats of the configuration")
 	}
+	ctx, release, err := lease(ctx, conn)
+	if err != nil {
+		return err
+	}
+	defer release()
 	if err := idle(ctx, conn); err != nil {
 		return err
 	}
@@ -250,7 +255,7 @@ func idle(ctx context.Context, conn driver.Conn) error {
 		select {
 		case <-ctx.Done():
 			t.Stop()
-			return ctx.Err()
+			return context.Cause(ctx)
 		case <-t.C:
 		}
 	}

@@ -54,8 +54,7 @@ func derived(t *testing.T, conn driver.Conn) *keeper {
 	return k
 }
 
-func TestHosts(t *testing.T) {
-	conn := localtest.Tables(t)
+func testHosts(t *testing.T, conn driver.Conn) {
 	const columns = "start, end, src_ip, dst_ip, src_port, dst_port, protocol, src_mac, app, app_host, user, domain, app_requests, app_responses, app_errors, dns_names, dns_qtypes, dns_rcodes, dns_answers, tls_sni, dst_packets, ethertype"
 	const at = "'2026-11-01 10:00:00', '2026-11-01 10:00:05', "
 	stored(t, conn, 1, columns,
@@ -106,8 +105,7 @@ fe80::1 dhcp Six-PC 7`
 	}
 }
 
-func TestUsers(t *testing.T) {
-	conn := localtest.Tables(t)
+func testUsers(t *testing.T, conn driver.Conn) {
 	const columns = "start, end, src_ip, dst_ip, app, app_host, user, domain, app_requests, app_responses, src_mac, src_port"
 	const at = "'2026-11-01 10:00:00', '2026-11-01 10:00:05', "
 	stored(t, conn, 1, columns,
@@ -156,8 +154,7 @@ func TestUsers(t *testing.T) {
 
 // The progress survives, and a look that is repeated from the start changes
 // nothing.
-func TestDeriveGoesOn(t *testing.T) {
-	conn := localtest.Tables(t)
+func testDeriveGoesOn(t *testing.T, conn driver.Conn) {
 	const columns = "start, end, src_ip, app, app_host"
 	for i := range 5 {
 		stored(t, conn, i, columns, fmt.Sprintf("'2026-11-0%d 10:00:00', '2026-11-0%d 10:00:05', '10.0.0.%d', 'nbdgm', 'PC%d'", i+1, i+1, i, i))
