@@ -10,6 +10,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"sync"
 	"time"
 
@@ -35,6 +36,7 @@ type Config struct {
 	DeadLetterTopic string            `conf:"dead_letter_topic" help:"topic for messages that cannot be decoded"`
 	Create          Create            `conf:"create"`
 	ClickHouse      clickhouse.Config `conf:"clickhouse"`
+	Cluster         Cluster           `conf:"cluster"`
 	Probes          Probes            `conf:"probes"`
 	Block           Block             `conf:"block"`
 	Rollup          Rollup            `conf:"rollup"`
@@ -93,6 +95,7 @@ func Check(cfg Config) error {
 		enrich.Check(cfg.Enrich),
 		cfg.Kafka.Validate(),
 		cfg.ClickHouse.Validate(),
+		cfg.Cluster.check(),
 		positive("topic", cfg.Topic != "" && cfg.Topic != cfg.DeadLetterTopic, "give a name that is not the dead-letter topic's"),
 		positive("dead_letter_topic", cfg.DeadLetterTopic != "", "give a name"),
 		positive("group", cfg.Group != "", "give a name"),
@@ -143,11 +146,11 @@ func collect(ctx context.Context, cfg Config, o *ops.Ops) error {
 		verify = known.verify
 	}
 	o.Ready("kafka", errors.New("not connected yet"))
-	conn, err := openDatabase(ctx, cfg, o)
-	if err != nil || conn == nil {
+	conns, err := openShards(ctx, cfg, o)
+	if err != nil || conns == nil {
 		return err
 	}
-	defer conn.Close()
+	defer closeAll(conns)
 	if err := openTopics(ctx, cfg, o); err != nil || ctx.Err() != nil {
 		return err
 	}
@@ -156,19 +159,27 @@ func collect(ctx context.Context, cfg Config, o *ops.Ops) error {
 		return err
 	}
 	defer forget()
-	s := store.New(store.Config{Conn: conn, Timeout: cfg.Block.Timeout, Reserve: int64(cfg.Block.Reserve), Ops: o, Enrich: known.ForFlows()})
-	keep := retain.Config{Conn: conn, Options: cfg.Retention, Ops: o}
-	lead := []func(context.Context){func(ctx context.Context) { known.Lead(ctx, conn) }}
-	if cfg.Rollup.Interval > 0 {
-		sums := rollup.New(rollup.Config{Conn: conn, Interval: cfg.Rollup.Interval, Ops: o})
-		keep.Behind, lead = sums.Behind, append(lead, sums.Run)
+	var shards shards
+	var lead []func(context.Context)
+	for i, conn := range conns {
+		o := o
+		if len(conns) > 1 {
+			o = o.Part("shard", strconv.Itoa(i))
+		}
+		shards = append(shards, store.New(store.Config{Conn: conn, Timeout: cfg.Block.Timeout, Reserve: int64(cfg.Block.Reserve), Ops: o, Enrich: known.ForFlows()}))
+		keep := retain.Config{Conn: conn, Options: cfg.Retention, Ops: o}
+		lead = append(lead, func(ctx context.Context) { known.Lead(ctx, conn) })
+		if cfg.Rollup.Interval > 0 {
+			sums := rollup.New(rollup.Config{Conn: conn, Interval: cfg.Rollup.Interval, Ops: o})
+			keep.Behind, lead = sums.Behind, append(lead, sums.Run)
+		}
+		lead = append(lead, retain.New(keep).Run)
 	}
-	lead = append(lead, retain.New(keep).Run)
 	o.Log.Info("collecting", "topic", cfg.Topic, "group", cfg.Group)
 	return consume.Run(ctx, consume.Config{
 		Kafka: cfg.Kafka, Topic: cfg.Topic, Group: cfg.Group, DeadLetterTopic: cfg.DeadLetterTopic,
 		MaxRows: cfg.Block.MaxRows, MaxWait: cfg.Block.MaxWait, MaxBytes: int64(cfg.Block.MaxBytes),
-		Verify: verify, Store: s.Put, Known: s.Known, Lead: together(lead),
+		Verify: verify, Store: shards.put, Known: shards.known, Lead: together(lead),
 		Ops: o, Stages: ops.StageLatency(o.Registry, "collector"),
 	})
 }

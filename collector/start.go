@@ -8,6 +8,7 @@ import (
 
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 
+	"github.com/tapwatch/tapwatch/proto/kit"
 	"github.com/tapwatch/tapwatch/proto/kit/backoff"
 	"github.com/tapwatch/tapwatch/proto/kit/clickhouse"
 	"github.com/tapwatch/tapwatch/proto/kit/kafka"
@@ -45,44 +46,83 @@ func await(ctx context.Context, o *ops.Ops, component string, hopeless func(erro
 	}
 }
 
-// openDatabase waits for ClickHouse, makes the database if there is none, and
-// brings its schema to this version. The connection is nil when ctx has ended.
-func openDatabase(ctx context.Context, cfg Config, o *ops.Ops) (driver.Conn, error) {
-	conn, err := cfg.ClickHouse.Open()
-	if err != nil {
-		return nil, err
+// openShards waits for ClickHouse, makes the database if there is none, and
+// brings its schema to this version, on each shard. There are no connections when
+// ctx has ended.
+func openShards(ctx context.Context, cfg Config, o *ops.Ops) (conns []driver.Conn, err error) {
+	for _, shard := range cfg.Cluster.shards(cfg.ClickHouse) {
+		conn, err := cfg.Cluster.open(shard)
+		if err != nil {
+			closeAll(conns)
+			return nil, err
+		}
+		conns = append(conns, conn)
+		err = await(ctx, o, "clickhouse", func(err error) bool {
+			return errors.Is(err, clickhouse.ErrRefused) || errors.Is(err, clickhouse.ErrTLS) ||
+				errors.Is(err, table.ErrNewer) || errors.Is(err, table.ErrChanged)
+		}, func(ctx context.Context) error { return prepare(ctx, cfg, shard, conn) })
+		if err != nil || ctx.Err() != nil {
+			closeAll(conns)
+			return nil, err
+		}
 	}
-	err = await(ctx, o, "clickhouse", func(err error) bool {
-		return errors.Is(err, clickhouse.ErrRefused) || errors.Is(err, clickhouse.ErrTLS) ||
-			errors.Is(err, table.ErrNewer) || errors.Is(err, table.ErrChanged)
-	}, func(ctx context.Context) error { return prepare(ctx, cfg.ClickHouse, conn) })
-	if err != nil || ctx.Err() != nil {
+	return conns, nil
+}
+
+func closeAll(conns []driver.Conn) {
+	for _, conn := range conns {
 		conn.Close()
-		return nil, err
 	}
-	return conn, nil
 }
 
 // Migrate brings the database of cfg to the schema of this version; it makes the
-// database if there is none. It does not wait for ClickHouse.
+// database if there is none. It does not wait for ClickHouse. In a cluster it
+// does so on each replica of each shard.
 func Migrate(ctx context.Context, cfg Config) error {
-	conn, err := cfg.ClickHouse.Open()
+	for _, server := range cfg.Cluster.servers(cfg.ClickHouse) {
+		if err := migrateServer(ctx, cfg, server); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func migrateServer(ctx context.Context, cfg Config, server clickhouse.Config) error {
+	conn, err := server.Open()
 	if err != nil {
 		return err
 	}
 	defer conn.Close()
-	return prepare(ctx, cfg.ClickHouse, conn)
+	if err := findDatabase(ctx, server); err != nil {
+		return err
+	}
+	return server.Classify(cfg.Cluster.migrate(ctx, conn, cfg.ClickHouse))
 }
 
-func prepare(ctx context.Context, cfg clickhouse.Config, conn driver.Conn) error {
+func findDatabase(ctx context.Context, cfg clickhouse.Config) error {
 	err := cfg.Check(ctx)
 	if errors.Is(err, clickhouse.ErrNoDatabase) {
 		err = createDatabase(ctx, cfg)
 	}
-	if err != nil {
+	return err
+}
+
+// prepare makes sure that the tables of a shard are there.
+func prepare(ctx context.Context, cfg Config, shard clickhouse.Config, conn driver.Conn) error {
+	if err := findDatabase(ctx, shard); err != nil {
 		return err
 	}
-	return cfg.Classify(table.Migrate(ctx, conn))
+	// A collector whose user may only write needs nobody's leave when the schema is there.
+	pending := table.Check(ctx, conn)
+	if !errors.Is(pending, table.ErrPending) {
+		return shard.Classify(pending)
+	}
+	err := Migrate(ctx, cfg)
+	if errors.Is(err, clickhouse.ErrRefused) {
+		return kit.Hint(fmt.Errorf("%w, and user %q may not change it", pending, shard.Username),
+			"run \"tapwatch-collector migrate\" with a user who may, such as migrator; this goes on by itself then")
+	}
+	return err
 }
 
 func createDatabase(ctx context.Context, cfg clickhouse.Config) error {

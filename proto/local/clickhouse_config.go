@@ -5,8 +5,10 @@ import (
 	"encoding/hex"
 	"encoding/xml"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -64,6 +66,9 @@ type ClickHouseUser struct {
 	Password string   // stored hashed (SHA-256); "" = no password
 	Grants   []string // complete statements such as "GRANT SELECT ON tapwatch.*"; none = all rights
 	ReadOnly bool     // readonly=2: settings may be changed, data may not
+	// Settings of the user's profile, such as max_execution_time; with readonly=1
+	// the user cannot change any.
+	Settings map[string]string
 }
 
 // defaultMemory is the cap for a machine that says nothing else.
@@ -181,7 +186,21 @@ func usersXML(list []ClickHouseUser) ([]byte, error) {
 	x.open("readonly")
 	x.elem("async_insert", 0)
 	x.elem("readonly", 2)
-	x.shut("readonly", "profiles")
+	x.shut("readonly")
+	for _, u := range list {
+		if len(u.Settings) == 0 {
+			continue
+		}
+		x.open(profileOf(u))
+		for _, name := range slices.Sorted(maps.Keys(u.Settings)) {
+			if !xmlName(name) {
+				return nil, fmt.Errorf("configure clickhouse user %q: setting %q: not a name", u.Name, name)
+			}
+			x.elem(name, u.Settings[name])
+		}
+		x.shut(profileOf(u))
+	}
+	x.shut("profiles")
 	x.open("quotas", "default")
 	x.shut("default", "quotas")
 
@@ -203,11 +222,7 @@ func usersXML(list []ClickHouseUser) ([]byte, error) {
 		x.elem("ip", "127.0.0.1")
 		x.elem("ip", "::1")
 		x.shut("networks")
-		profile := "default"
-		if u.ReadOnly {
-			profile = "readonly"
-		}
-		x.elem("profile", profile)
+		x.elem("profile", profileOf(u))
 		x.elem("quota", "default")
 		if len(u.Grants) > 0 {
 			x.open("grants")
@@ -220,6 +235,17 @@ func usersXML(list []ClickHouseUser) ([]byte, error) {
 	}
 	x.shut("users", "clickhouse")
 	return []byte(x.String()), nil
+}
+
+// profileOf is the name of the user's profile of settings.
+func profileOf(u ClickHouseUser) string {
+	switch {
+	case len(u.Settings) > 0:
+		return "of_" + u.Name
+	case u.ReadOnly:
+		return "readonly"
+	}
+	return "default"
 }
 
 // xmlWriter writes elements, one a line.

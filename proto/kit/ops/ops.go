@@ -41,6 +41,8 @@ type Ops struct {
 
 	listen string
 	gauge  *prometheus.GaugeVec
+	whole  *Ops   // of which this is a part, nil none
+	part   string // its name
 
 	mu         sync.Mutex
 	components map[string]string // component -> reason, "" when ready
@@ -84,6 +86,10 @@ func New(name string, cfg Config) (*Ops, error) {
 // Ready says that a component ("kafka") can do its work (err is nil) or why it cannot. A service is ready when at least
 // one component has been named and none has a reason. The change is logged, the repetition is not.
 func (o *Ops) Ready(component string, err error) {
+	if o.whole != nil {
+		o.whole.Ready(component+", "+o.part, err)
+		return
+	}
 	reason := ""
 	if err != nil {
 		reason = err.Error()
