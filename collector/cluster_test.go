@@ -160,6 +160,19 @@ func TestCluster(t *testing.T) {
 	if servers[1].Restarts() == 0 {
 		t.Error("no shard was killed")
 	}
+	// All there is can be read by all, with the same columns.
+	for sql, want := range map[string]uint64{
+		"SELECT count() FROM system.tables WHERE database = 'tapwatch_shard' AND engine != 'Join' AND name NOT IN (SELECT name FROM system.tables WHERE database = 'tapwatch')": 0,
+		`SELECT count() FROM (SELECT table, name, type FROM system.columns WHERE database = 'tapwatch_shard') AS a
+			INNER JOIN (SELECT name FROM system.tables WHERE database = 'tapwatch' AND engine = 'Distributed') AS t ON t.name = a.table
+			LEFT JOIN (SELECT table, name, type FROM system.columns WHERE database = 'tapwatch') AS b ON a.table = b.table AND a.name = b.name
+			WHERE a.type != b.type`: 0,
+		"SELECT toUInt64(count() > 40) FROM system.tables WHERE database = 'tapwatch' AND engine = 'Distributed'": 1,
+	} {
+		if got := r.count(sql); got != want {
+			t.Errorf("%s: %d, want %d", sql, got, want)
+		}
+	}
 	// Every server answers for all.
 	for i, s := range servers {
 		c := cfg.ClickHouse

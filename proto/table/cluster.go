@@ -32,7 +32,7 @@ func MigrateReplica(ctx context.Context, conn driver.Conn) error {
 
 var (
 	engine = regexp.MustCompile(`(?m)^ENGINE = ((?:Replacing|Aggregating|Summing)?MergeTree)(?:\(([^()]*)\))?`)
-	create = regexp.MustCompile(`^CREATE TABLE IF NOT EXISTS \w+\s*\(`)
+	create = regexp.MustCompile(`(?m)^CREATE TABLE IF NOT EXISTS \w+\s*\(`)
 )
 
 // Replicated returns a statement of a migration as it is on a replica. Tables of
