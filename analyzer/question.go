@@ -92,35 +92,56 @@ func Ask(ctx context.Context, cfg Config, q Question, out, notes io.Writer) erro
 	if err != nil {
 		return cfg.ClickHouse.Classify(err)
 	}
-	statement := func(p *query.Plan) query.Statement { return q.statement(lang, columns, p) }
+	statement := func(p *query.Plan) query.Statement { return q.statement(lang, columns, p) } // of q.Limit as it is then
 	estimate, err := planner.Fit(ctx, query.Analyst, plan, statement)
 	if err != nil {
 		return err
 	}
 	tell(notes, plan, span, estimate)
-	s := statement(plan)
 	if q.Explain {
-		return explain(out, s)
+		return explain(out, statement(plan))
+	}
+	stages := []*query.Plan{plan}
+	if len(q.By) == 0 {
+		stages = plan.Stages(true)
 	}
 	return write(out, q.Format, columns, func(row func([]any) error) error {
-		return asker.Each(ctx, query.Analyst, s, func(rows driver.Rows) error {
-			types := rows.ColumnTypes()
-			dest := make([]any, len(types))
-			for i, t := range types {
-				dest[i] = reflect.New(t.ScanType()).Interface()
-			}
-			if err := rows.Scan(dest...); err != nil {
+		for _, stage := range stages {
+			err := asker.Each(ctx, query.Analyst, statement(stage), func(rows driver.Rows) error {
+				values, err := scan(rows, columns)
+				if err != nil {
+					return err
+				}
+				for i := len(q.By); len(q.By) > 0 && i < len(values); i++ {
+					if n, ok := values[i].(uint64); ok {
+						values[i] = plan.Scale(n)
+					}
+				}
+				q.Limit--
+				return row(values)
+			})
+			if err != nil || q.Limit <= 0 {
 				return err
 			}
-			for i := range dest {
-				dest[i] = plainOf(columns[i], reflect.ValueOf(dest[i]).Elem().Interface())
-				if n, ok := dest[i].(uint64); ok && len(q.By) > 0 && i >= len(q.By) {
-					dest[i] = plan.Scale(n)
-				}
-			}
-			return row(dest)
-		})
+		}
+		return nil
 	})
+}
+
+// scan reads a row of any columns.
+func scan(rows driver.Rows, columns []string) ([]any, error) {
+	types := rows.ColumnTypes()
+	dest := make([]any, len(types))
+	for i, t := range types {
+		dest[i] = reflect.New(t.ScanType()).Interface()
+	}
+	if err := rows.Scan(dest...); err != nil {
+		return nil, err
+	}
+	for i := range dest {
+		dest[i] = plainOf(columns[i], reflect.ValueOf(dest[i]).Elem().Interface())
+	}
+	return dest, nil
 }
 
 func spanOf(q Question, f *query.Filter, stored query.Span) (query.Span, error) {
@@ -181,7 +202,7 @@ func (q Question) statement(lang *query.Language, columns []string, p *query.Pla
 		for i, name := range columns {
 			list[i] = lang.Column(name).Select()
 		}
-		return query.Statement{SQL: "SELECT " + strings.Join(list, ", ") + "\nFROM flows\nWHERE " + p.Where + "\nORDER BY start DESC, src_ip, src_port\nLIMIT {limit:UInt32}", Params: p.Params}
+		return query.Statement{SQL: p.List(list, columns, []string{"start DESC", "src_ip", "src_port"}), Params: p.Params}
 	}
 	by := make([]string, len(q.By))
 	for i, name := range q.By {
@@ -212,15 +233,13 @@ func tell(w io.Writer, p *query.Plan, span query.Span, e query.Estimate) {
 }
 
 func explain(w io.Writer, s query.Statement) error {
-	text, err := json.MarshalIndent(struct {
+	e := json.NewEncoder(w)
+	e.SetEscapeHTML(false)
+	e.SetIndent("", "  ")
+	return e.Encode(struct {
 		SQL    string            `json:"sql"`
 		Params map[string]string `json:"params"`
-	}{s.SQL, s.Params}, "", "  ")
-	if err != nil {
-		return err
-	}
-	_, err = fmt.Fprintf(w, "%s\n", text)
-	return err
+	}{s.SQL, s.Params})
 }
 
 // plainOf turns what the driver gives into what the formats can say.

@@ -72,7 +72,7 @@ func TestAsk(t *testing.T) {
 	if err != nil || json.Unmarshal([]byte(out), &row) != nil || row.Bytes != 100 || row.SrcIP != "10.0.0.3" {
 		t.Errorf("json: %q %v", out, err)
 	}
-	if out, _, err = ask(Question{Filter: "app = dns", Explain: true}); err != nil || !strings.Contains(out, "`app` = {p1:String}") {
+	if out, _, err = ask(Question{Filter: "app = dns", Explain: true}); err != nil || !strings.Contains(out, "`app` = {p3:String}") {
 		t.Errorf("explain: %q %v", out, err)
 	}
 	var wrong *query.Error

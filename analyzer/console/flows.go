@@ -97,13 +97,13 @@ func flowColumns() []flowColumn {
 	return list
 }
 
-// flowOrders are the orders of flows, by name.
-var flowOrders = map[string]string{
-	"newest":   "start DESC, src_ip, dst_ip, src_port",
-	"oldest":   "start, src_ip, dst_ip, src_port",
-	"bytes":    "src_bytes + dst_bytes DESC, start DESC",
-	"packets":  "src_packets + dst_packets DESC, start DESC",
-	"duration": "end - start DESC, start DESC",
+// flowOrders are the orders of flows, by name, as expressions.
+var flowOrders = map[string][]string{
+	"newest":   {"start DESC", "src_ip", "dst_ip", "src_port"},
+	"oldest":   {"start", "src_ip", "dst_ip", "src_port"},
+	"bytes":    {"src_bytes + dst_bytes DESC", "start DESC"},
+	"packets":  {"src_packets + dst_packets DESC", "start DESC"},
+	"duration": {"end - start DESC", "start DESC"},
 }
 
 type flowsInput struct {
@@ -140,16 +140,20 @@ func (c *Console) flows(ctx context.Context, in *flowsInput) (*answer[Flows], er
 	for i, c := range columns {
 		names[i] = c.name
 	}
-	sql := func(p *query.Plan) string {
-		p.Params["limit"] = fmt.Sprint(in.Limit + 1)
-		return "SELECT " + strings.Join(names, ", ") + " FROM flows WHERE " + p.Where + " ORDER BY " + flowOrders[in.Order] + " LIMIT {limit:UInt32}"
+	list := func(p *query.Plan) string {
+		p.Params["limit"] = fmt.Sprint(in.Limit + 1 - len(out.Flows))
+		return p.List(names, names, flowOrders[in.Order])
 	}
-	p, source, err := c.plan(ctx, q, query.Need{Raw: true, Sample: in.Sample}, sql)
+	p, source, err := c.plan(ctx, q, query.Need{Raw: true, Sample: in.Sample}, list)
 	if err != nil {
 		return nil, fmt.Errorf("read flows: %w", err)
 	}
 	out.Source = source
-	err = c.db.each(ctx, sql(p), p.Params, func(rows driver.Rows) error {
+	stages := []*query.Plan{p}
+	if in.Order == "newest" || in.Order == "oldest" {
+		stages = p.Stages(in.Order == "newest")
+	}
+	row := func(rows driver.Rows) error {
 		if len(out.Flows) == in.Limit {
 			out.More = true
 			return nil
@@ -174,9 +178,14 @@ func (c *Console) flows(ctx context.Context, in *flowsInput) (*answer[Flows], er
 		}
 		out.Flows = append(out.Flows, f)
 		return nil
-	})
-	if err != nil {
-		return nil, fmt.Errorf("read flows: %w", err)
+	}
+	for _, p := range stages {
+		if err := c.db.each(ctx, list(p), p.Params, row); err != nil {
+			return nil, fmt.Errorf("read flows: %w", err)
+		}
+		if out.More {
+			break
+		}
 	}
 	return &answer[Flows]{out}, nil
 }

@@ -193,12 +193,14 @@ func (c *compiler) lookup(p pred) string {
 		p = lower
 	}
 	s := "(" + columnList(t.keys) + ") IN (SELECT " + columnList(t.find) + " FROM `" + t.table + "` WHERE (" + c.one(p, name) + ")"
-	if !c.span.Empty() {
-		from := c.span.From
+	if to := c.span.To; !to.IsZero() {
+		s += " AND `" + t.first + "` < " + c.params.add(momentType, stamp(to))
+	}
+	if from := c.span.From; !from.IsZero() {
 		if t.hours {
 			from = from.Truncate(time.Hour)
 		}
-		s += " AND `" + t.first + "` < " + c.params.add(momentType, stamp(c.span.To)) + " AND `" + t.last + "` >= " + c.params.add(momentType, stamp(from))
+		s += " AND `" + t.last + "` >= " + c.params.add(momentType, stamp(from))
 	}
 	return s + ")"
 }

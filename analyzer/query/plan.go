@@ -36,9 +36,6 @@ type Plan struct {
 	// flows, segments, packets, bytes, frame_bytes, payload_bytes, src_bytes and
 	// dst_bytes, all UInt64. flows counts connections: segment 0.
 	Source string
-	// Where is the condition of Source over flows, for a question about the flows
-	// themselves (Need.Raw).
-	Where  string
 	Params Params
 	// Parts in the order of time.
 	Parts []Part
@@ -54,6 +51,7 @@ type Plan struct {
 	need    Need
 	span    Span
 	catalog *catalog
+	flows   []string // conditions over flows, of which each flow fits one at most
 }
 
 // sumsWidth is the octets of the time and of the four sums that a question of
@@ -250,9 +248,7 @@ var sumColumns = []struct{ name, from string }{
 // compile writes Source over parts. With hash > 1 one in so many connections is
 // taken.
 func (p *Plan) compile(parts []Part, hash uint64) {
-	p.Params = Params{}
-	where := p.filter.Where(p.Params, p.span)
-	p.Where = ""
+	p.Params, p.flows = Params{}, nil
 	by := map[string][]Part{}
 	var order []string
 	for _, part := range parts {
@@ -266,17 +262,23 @@ func (p *Plan) compile(parts []Part, hash uint64) {
 	}
 	var selects []string
 	for _, table := range order {
-		s := "(" + p.times(table, by[table]) + ")"
-		if where != "1" {
-			s += " AND (" + where + ")"
-		}
-		if hash > 1 {
-			s += " AND `community_hash` % " + p.Params.add("UInt64", fmt.Sprint(hash)) + " = 0"
-		}
+		ways := []expr{p.filter.rest}
 		if table == "flows" {
-			p.Where = s
+			ways = sides(p.filter.rest)
 		}
-		selects = append(selects, "SELECT "+p.columns(table)+"\nFROM `"+table+"`\nWHERE "+s)
+		for _, way := range ways {
+			s := "(" + p.times(table, by[table]) + ")"
+			if c := (&compiler{p.Params, p.span}); way != (expr)(truism{true}) {
+				s += " AND (" + c.expr(way) + ")"
+			}
+			if hash > 1 {
+				s += " AND `community_hash` % " + p.Params.add("UInt64", fmt.Sprint(hash)) + " = 0"
+			}
+			if table == "flows" {
+				p.flows = append(p.flows, s)
+			}
+			selects = append(selects, "SELECT "+p.columns(table)+"\nFROM `"+table+"`\nWHERE "+s)
+		}
 	}
 	p.Source = "(" + strings.Join(selects, "\nUNION ALL\n") + ")"
 }

@@ -103,7 +103,7 @@ func (p *Plan) sampleKind(kind string) string {
 		return "hash"
 	case kind != "auto":
 		return kind
-	case length >= 10*24*time.Hour: // whole parts
+	case length >= 3*24*time.Hour: // whole parts; within one, hours lie apart
 		return "days"
 	case length >= 6*time.Hour:
 		return "hours"
