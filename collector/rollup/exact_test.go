@@ -29,11 +29,13 @@ func newWorld(t *testing.T, seed uint64) *world {
 }
 
 // store adds a batch of n rows, spread over some hours of three days.
-func (w *world) store(n int) {
+func (w *world) store(n int) { w.storeAt(n, 6*3600+w.rand.IntN(40*3600), 1+w.rand.IntN(3*3600)) }
+
+// storeAt adds a batch of n rows of width seconds, from so many after the begin
+// of the first day.
+func (w *world) storeAt(n, from, width int) {
 	w.Helper()
 	w.seq++
-	from := 6*3600 + w.rand.IntN(40*3600)
-	width := 1 + w.rand.IntN(3*3600)
 	localtest.Exec(w, w.conn, fmt.Sprintf(`INSERT INTO everything (probe, site, epoch, worker, seq, row, received, src_ip, dst_ip, src_port, dst_port, protocol, start, end, segment,
 			src_packets, dst_packets, src_bytes, dst_bytes, src_frame_bytes, dst_frame_bytes, src_payload_bytes, dst_payload_bytes, app, app_errors, community_hash, conn_state,
 			tls_sni, ja4, http_host, http_user_agent, dns_names, dns_qtypes, dns_rcodes, dns_answers, hassh, user, initiator_guessed)
@@ -186,7 +188,11 @@ func exact(w *world) {
 	for range 5 {
 		step()
 	}
-	w.store(300)
+	var lost uint64 // an hour without raw
+	if err := w.conn.QueryRow(w.Context(), "SELECT toUInt64(toUnixTimestamp(min(start)) - toUnixTimestamp(toDateTime('2026-03-02 00:00:00', 'UTC'))) FROM everything WHERE (epoch, seq) NOT IN (SELECT epoch, seq FROM flows)").Scan(&lost); err != nil {
+		w.Fatal(err)
+	}
+	w.storeAt(300, int(lost), 600)
 	calm()
 	if err := b.Clean(w.Context(), b.cleaned.Add(2*keepUnsaid)); err != nil {
 		w.Fatal(err)
