@@ -13,6 +13,9 @@ import (
 
 const day = int64(24 * time.Hour)
 
+// maxWaste bounds the octets of a block's refused messages, of more than one.
+const maxWaste = 4 << 20
+
 // gather reads the next block and tells the machine where it ends. A nil block
 // without an error says that there has been nothing for a while. The messages to
 // quarantine are in the block too, without a batch. A block that may end anywhere
@@ -30,6 +33,7 @@ func (p *partition) gather(ctx context.Context, h *hold) (*Block, []refusal, err
 		rows    int
 		days    = map[int64]bool{}
 		next    = m.From() // offset that comes next
+		waste   int        // octets of refused messages
 		gap     bool
 		until   = time.Now().Add(idleAfter)
 	)
@@ -56,6 +60,9 @@ func (p *partition) gather(ctx context.Context, h *hold) (*Block, []refusal, err
 		}
 		msg, bytes := p.message(k)
 		over := len(b.Messages) > 0 && !m.Repeated() && (rows+msg.rows() > p.MaxRows || msg.addDays(days) > maxDays)
+		// Refused messages are as large as their makers like, and are held until
+		// the block is promised.
+		over = over || msg.Refused != nil && len(b.Messages) > 0 && !m.Repeated() && waste+len(k.Value) > maxWaste
 		if !over {
 			ok, err := h.take(ctx, bytes)
 			if err != nil {
@@ -82,6 +89,7 @@ func (p *partition) gather(ctx context.Context, h *hold) (*Block, []refusal, err
 		b.Messages = append(b.Messages, msg)
 		if msg.Refused != nil {
 			refused = append(refused, refusal{k, msg.Refused})
+			waste += len(k.Value)
 		}
 		p.metrics.messages.Inc()
 		p.metrics.bytes.Add(float64(len(k.Value)))

@@ -88,7 +88,7 @@ func (p *partition) own(ctx context.Context) error {
 	}
 	p.reader = kafka.NewReader(kafka.ReaderConfig{
 		Brokers: p.Kafka.Brokers, Topic: p.Topic, Partition: p.id, Dialer: p.dialer,
-		QueueCapacity: 8, MinBytes: 1, MaxBytes: 4 << 20, MaxWait: 250 * time.Millisecond,
+		QueueCapacity: 2, MinBytes: 1, MaxBytes: 4 << 20, MaxWait: 250 * time.Millisecond,
 		ReadBackoffMin: 50 * time.Millisecond, ReadBackoffMax: time.Second, ReadLagInterval: -1,
 	})
 	p.next = nil

@@ -29,7 +29,7 @@ func troubleOf(err error) trouble {
 			return trouble{"disk_full", "ClickHouse has no space left: free some or shorten retention; nothing is lost while Kafka keeps the messages"}
 		case 252:
 			return trouble{"too_many_parts", "merges do not keep up: raise block.max_rows and block.max_wait, or look for slow disks"}
-		case 164, 242, 479:
+		case 164, 242, 479, 774:
 			return trouble{"read_only", "the table or the user is read-only: check Keeper, or the profile of the user"}
 		case 202, 203, 473, 999:
 			return trouble{"overload", "ClickHouse is overloaded"}
