@@ -112,7 +112,7 @@ func TestMutants(t *testing.T) {
 	t.Logf("%d mutants caught\n%s", caught, table)
 }
 
-var failed = regexp.MustCompile(`(?m)^\s*--- FAIL: (\S+)|^panic: test timed out`)
+var failed = regexp.MustCompile(`(?m)^\s*--- FAIL: (\S+)|^panic: `)
 
 // run returns the test that failed.
 func (m mutant) run(t *testing.T, top string) string {
@@ -153,7 +153,7 @@ func (m mutant) run(t *testing.T, top string) string {
 	case !errors.As(err, &exit) || found == nil:
 		t.Errorf("%v, and no test has failed:\n%s", err, out[:min(len(out), 3000)])
 	case len(found[1]) == 0:
-		return "(hangs)"
+		return "(panics, or hangs)"
 	default:
 		return string(found[1])
 	}
