@@ -55,5 +55,8 @@ func TestLateOwner(t *testing.T) {
 	wait("a word of the one that was stopped", 30*time.Second, func() bool {
 		return r.count("SELECT count() FROM flows") != 600 || metric("tapwatch_collector_consume_fenced_commits_total") > 0
 	})
+	if n := r.count("SELECT count() FROM flows"); n != 600 {
+		t.Fatalf("%d rows, want 600: the late owner has written", n)
+	}
 	r.exactly(values...)
 }
