@@ -58,10 +58,28 @@ func Replicated(statement string) string {
 	return replicated
 }
 
+// distributed lists the tables of the database, and leaves out those whose
+// Distributed table is as it should be.
+const distributed = `
+WITH columns AS
+(
+    SELECT database, table, groupArray((name, type, default_kind, default_expression, comment)) AS list
+    FROM (SELECT * FROM system.columns WHERE database IN (currentDatabase(), {readers:String}) ORDER BY position)
+    GROUP BY database, table
+)
+SELECT t.name, t.engine, t.as_select, t.create_table_query, match(t.as_select, '\\{\\w+:\\w+\\}') AS parameters
+FROM (SELECT * FROM system.tables WHERE database = currentDatabase() AND engine != 'Join' AND NOT startsWith(name, '.')) AS t
+LEFT JOIN (SELECT name FROM system.tables WHERE database = {readers:String} AND startsWith(engine_full, {engine:String})) AS there ON there.name = t.name
+LEFT JOIN (SELECT table, list FROM columns WHERE database = currentDatabase()) AS own ON own.table = t.name
+LEFT JOIN (SELECT table, list FROM columns WHERE database = {readers:String}) AS have ON have.table = t.name
+WHERE there.name = '' OR own.list != have.list
+ORDER BY parameters OR t.engine = 'Dictionary', t.name`
+
 // Distribute makes in the database called readers a Distributed table for each
 // table and view of the connection's own database, over all shards of the
 // cluster called so in the server's remote_servers. What is inserted there goes
-// to the first shard. It may be repeated, and has to be after each Migrate.
+// to the first shard. It may be repeated, and has to be after each Migrate; what
+// is as it should be is left alone.
 //
 // Views that take parameters, and dictionaries, are made again on top of those.
 func Distribute(ctx context.Context, conn driver.Conn, cluster, readers string) error {
@@ -72,10 +90,7 @@ func Distribute(ctx context.Context, conn driver.Conn, cluster, readers string) 
 	if err := conn.Exec(ctx, "CREATE DATABASE IF NOT EXISTS "+identifier(readers)); err != nil {
 		return fmt.Errorf("create database %s: %w", readers, err)
 	}
-	rows, err := conn.Query(ctx, `
-		SELECT name, engine, as_select, create_table_query, match(as_select, '\\{\\w+:\\w+\\}') AS parameters
-		FROM system.tables WHERE database = currentDatabase() AND engine != 'Join' AND NOT startsWith(name, '.') AND NOT is_temporary
-		ORDER BY parameters OR engine = 'Dictionary', name`)
+	rows, err := conn.Query(ctx, distributed, driver.NamedValue{Name: "readers", Value: readers}, driver.NamedValue{Name: "engine", Value: "Distributed(" + literal(cluster) + ", " + literal(own) + ", "})
 	if err != nil {
 		return fmt.Errorf("list the tables of %s: %w", own, err)
 	}

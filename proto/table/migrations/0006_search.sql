@@ -77,4 +77,5 @@ ALTER TABLE flows ADD INDEX IF NOT EXISTS hassh hassh TYPE text(tokenizer = 'arr
 ALTER TABLE flows ADD INDEX IF NOT EXISTS tls_cert_sha256 tls_cert_sha256 TYPE text(tokenizer = 'array') GRANULARITY 1;
 ALTER TABLE flows ADD INDEX IF NOT EXISTS http_host http_host TYPE text(tokenizer = 'array') GRANULARITY 1;
 ALTER TABLE flows ADD INDEX IF NOT EXISTS dns_names dns_names TYPE text(tokenizer = 'array') GRANULARITY 1;
-ALTER TABLE flows ADD INDEX IF NOT EXISTS user user TYPE bloom_filter(0.01) GRANULARITY 1
+ALTER TABLE flows ADD INDEX IF NOT EXISTS user user TYPE bloom_filter(0.01) GRANULARITY 1;
+ALTER TABLE flows ADD INDEX IF NOT EXISTS dst_port dst_port TYPE bloom_filter(0.01) GRANULARITY 1
