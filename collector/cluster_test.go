@@ -149,7 +149,7 @@ func TestCluster(t *testing.T) {
 		"SELECT uniqExact(_shard_num) FROM flows":                                                   3,
 		"SELECT toUInt64(sum(src_bytes) - (SELECT sum(src_bytes) FROM flows)) FROM flows_1h":        0,
 		"SELECT toUInt64(sum(src_bytes) - (SELECT sum(src_bytes) FROM flows)) FROM flows_1m":        0,
-		"SELECT count() FROM first_seen WHERE kind = 'host' AND value = '::3'":                      4, // a row for each probe
+		"SELECT count() FROM first_seen WHERE kind = 'host' AND value = '::3'":                      1,
 		"SELECT count() FROM schema_migrations WHERE version = 1":                                   3,
 		"SELECT toUInt64(count() = 0) FROM asset_at(ip = '10.0.0.5', time = '2026-11-01 12:00:00')": 1,
 	} {

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/tapwatch/tapwatch/proto/kit"
 	"github.com/tapwatch/tapwatch/proto/kit/backoff"
@@ -79,12 +80,12 @@ func closeAll(conns []driver.Conn) {
 // database if there is none. It does not wait for ClickHouse. In a cluster it
 // does so on each replica of each shard.
 func Migrate(ctx context.Context, cfg Config) error {
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(8)
 	for _, server := range cfg.Cluster.servers(cfg.ClickHouse) {
-		if err := migrateServer(ctx, cfg, server); err != nil {
-			return err
-		}
+		g.Go(func() error { return migrateServer(ctx, cfg, server) })
 	}
-	return nil
+	return g.Wait()
 }
 
 func migrateServer(ctx context.Context, cfg Config, server clickhouse.Config) error {

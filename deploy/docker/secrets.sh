@@ -74,11 +74,14 @@ if [ -n "$made" ] || [ ! -s "$dir/clickhouse_users.xml" ]; then
             <max_threads>4</max_threads>
             <max_ast_elements>10000</max_ast_elements>
             <cancel_http_readonly_queries_on_client_close>1</cancel_http_readonly_queries_on_client_close>
+            <distributed_product_mode>global</distributed_product_mode>
         </reader>
         <analyzer>
             <async_insert>0</async_insert>
             <max_memory_usage_for_user>4000000000</max_memory_usage_for_user>
             <max_concurrent_queries_for_user>64</max_concurrent_queries_for_user>
+            <distributed_foreground_insert>1</distributed_foreground_insert>
+            <distributed_product_mode>global</distributed_product_mode>
         </analyzer>
     </profiles>
     <users>
