@@ -17,6 +17,7 @@ type bucket struct {
 	covered  uint64           // rows of the cover
 	late     []batch          // that the cover does not have
 	dirty    bool             // some rollup lacks rows
+	less     bool             // to be built though it will be made of fewer rows
 	grew     time.Time        // when more rows were promised than before
 	rows     uint64           // that its last build by this Builder was made of
 	tries    int              // builds that brought nothing new

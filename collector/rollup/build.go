@@ -45,7 +45,7 @@ func (b *Builder) build(ctx context.Context, list []int64) (err error) {
 		}
 		rows := min(made[at], k.expected())
 		for _, r := range hourly() {
-			if e, ok := k.entries[r.name]; ok && rows < e.rows {
+			if e, ok := k.entries[r.name]; ok && rows < e.rows && !k.less {
 				b.discard(at, number, []rollup{r}) // retention has taken rows of which the one before was made
 				continue
 			}
@@ -272,7 +272,7 @@ func (b *Builder) rested(at int64, made uint64, took time.Duration) {
 	} else {
 		k.tries = 1
 	}
-	k.rows = made
+	k.rows, k.less = made, false
 	k.after(took, b.interval, nothing)
 }
 

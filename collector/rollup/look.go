@@ -112,7 +112,7 @@ func (b *Builder) judge(ctx context.Context, list []int64) error {
 	now := time.Now()
 	for at, k := range found {
 		for _, r := range hourly() {
-			k.dirty = k.dirty || k.lacking(r.name)
+			k.dirty = k.dirty || k.less || k.lacking(r.name)
 		}
 		if k.grew.IsZero() || k.promised > was[at] {
 			k.grew = now

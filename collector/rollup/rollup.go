@@ -44,6 +44,7 @@ const (
 	restMost      = 10 * time.Minute // of a bucket that stays dirty whatever is done
 	costFactor    = 5                // a bucket rests for this many times as long as its build took
 	lateness      = 90 * time.Second // a worker silent for this long is not waited for, and a bucket as quiet is closed
+	forsaken      = 24 * time.Hour   // rows that batches has not told of for this long are not waited for
 	patience      = 4                // builds without a new row after which rows that were promised are given up
 )
 

@@ -183,6 +183,27 @@ func TestShrunk(t *testing.T) {
 	localtest.Expect(t, conn, "SELECT sum(segments) FROM flows_1m", 60)
 }
 
+// A build that was made of rows that batches has taken back, because their message
+// was stored twice, is made again.
+func TestTakenBack(t *testing.T) {
+	conn := localtest.Tables(t)
+	b := builder(t, conn)
+	for seq := range 2 {
+		raw(t, conn, seq+1, 0, 60)
+		promise(t, conn, seq+1, 0, 60)
+	}
+	b.quiet = time.Hour
+	pass(t, b)
+	same(t, conn, 120)
+	localtest.Exec(t, conn, "DELETE FROM flows WHERE seq = 2")
+	localtest.Exec(t, conn, "INSERT INTO batches SELECT * REPLACE ('duplicate' AS status, now64(3) AS stored) FROM batches WHERE seq = 2")
+	b.quiet = 0
+	pass(t, b)
+	pass(t, b)
+	same(t, conn, 60)
+	localtest.Expect(t, conn, "SELECT sum(segments) FROM flows_1d", 60)
+}
+
 // A bucket that lacks rows for good is tried less and less often, and in the end
 // is taken as it is.
 func TestShort(t *testing.T) {

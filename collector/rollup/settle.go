@@ -71,8 +71,15 @@ func (b *Builder) settleAll(ctx context.Context, list []int64) error {
 			made = max(made, k.entries[r.name].rows)
 		}
 		// Batches that have come since k was looked at, or have rows that batches
-		// does not tell of yet: next time.
-		if c.rows() != k.promised || there[at] > made {
+		// does not tell of yet: next time. What it never tells of does not keep a
+		// bucket open for ever.
+		if c.rows() != k.promised || there[at] > made && time.Since(k.grew) < forsaken {
+			continue
+		}
+		// A build of more than there ever was: batches has taken back a promise,
+		// of a message that was stored twice, while it was made.
+		if made > c.rows() && there[at] == c.rows() {
+			k.less = true
 			continue
 		}
 		if err := b.writeCover(ctx, at, number, c); err != nil {
