@@ -65,7 +65,7 @@ func secured(t *testing.T) (addr, ca string) {
 		"listener.name.sasl_ssl.scram-sha-512.sasl.jaas.config": module + `scram.ScramLoginModule required username="broker" password="broker-secret";`,
 		"listener.name.sasl_ssl.scram-sha-256.sasl.jaas.config": module + `scram.ScramLoginModule required;`,
 		"listener.name.sasl_ssl.plain.sasl.jaas.config":         module + `plain.PlainLoginModule required user_admin="admin-secret" user_probe="probe-secret";`,
-		"ssl.keystore.type":                                     "PEM", "ssl.keystore.location": filepath.Join(dir, "keystore.pem"),
+		"ssl.keystore.type": "PEM", "ssl.keystore.location": filepath.Join(dir, "keystore.pem"),
 		"ssl.truststore.type": "PEM", "ssl.truststore.location": ca,
 		"authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer", "super.users": "User:broker;User:admin;User:ANONYMOUS",
 		"log.dirs": filepath.Join(dir, "data"), "offsets.topic.replication.factor": "1", "auto.create.topics.enable": "false",
