@@ -75,7 +75,6 @@ type Builder struct {
 	conn     driver.Conn
 	interval time.Duration
 	quiet    time.Duration // without a new row, before a bucket is closed
-	ops      *ops.Ops
 	log      *slog.Logger
 	metrics  metrics
 
@@ -95,7 +94,7 @@ type Builder struct {
 
 // New returns a Builder that has looked at nothing yet.
 func New(cfg Config) *Builder {
-	b := &Builder{conn: cfg.Conn, interval: cfg.Interval, quiet: lateness, ops: cfg.Ops, log: cfg.Ops.Log, metrics: newMetrics(cfg.Ops.Registry)}
+	b := &Builder{conn: cfg.Conn, interval: cfg.Interval, quiet: lateness, log: cfg.Ops.Log, metrics: newMetrics(cfg.Ops.Registry)}
 	b.forget()
 	return b
 }
