@@ -1,6 +1,8 @@
 package enrich
 
 import (
+	"bytes"
+	"math/rand/v2"
 	"testing"
 
 	"github.com/maxmind/mmdbwriter/mmdbtype"
@@ -54,6 +56,36 @@ func FuzzSTIXPattern(f *testing.F) {
 			term.indicator()
 		}
 	})
+}
+
+// Databases with a few octets changed, such as a bad disk or a cut transfer
+// makes, are refused or answer, soon.
+func TestDamagedDatabases(t *testing.T) {
+	whole := testDatabase(t, "ASN", map[string]mmdbtype.Map{"203.0.113.0/24": asnRecord(64500, "a"), "2001:db8::/32": asnRecord(1, "b")})
+	rnd := rand.New(rand.NewPCG(1, 2))
+	refused := 0
+	for range 2000 {
+		data := bytes.Clone(whole)
+		for range 1 + rnd.IntN(4) {
+			data[rnd.IntN(len(data))] = byte(rnd.Uint32())
+		}
+		if d, err := openDatabase(data); err != nil {
+			refused++
+		} else if r, ok := d.find(ip("203.0.113.9").Netip()); ok {
+			d.read(r)
+		}
+	}
+	if refused == 0 {
+		t.Error("none of 2000 damaged files was refused")
+	}
+	// A tree whose nodes point at themselves.
+	loop := bytes.Clone(whole)
+	for i := range 6 * 40 {
+		loop[i] = 0
+	}
+	if _, err := openDatabase(loop); err == nil {
+		t.Error("a tree that runs in circles was taken")
+	}
 }
 
 // A damaged database is refused, or answers something.

@@ -54,10 +54,7 @@ func openDatabase(data []byte) (d *database, err error) {
 		{&d.city, cityPaths, nil, isText},
 	}
 	n := 0
-	for r := range d.db.Networks() {
-		if r.Err() != nil {
-			return nil, r.Err()
-		}
+	err = d.each(func(r maxminddb.Result) (bool, error) {
 		for i := range fields {
 			f := &fields[i]
 			if f.found == nil {
@@ -69,9 +66,11 @@ func openDatabase(data []byte) (d *database, err error) {
 				}
 			}
 		}
-		if n++; n == lookAt {
-			break
-		}
+		n++
+		return n < lookAt, nil
+	})
+	if err != nil {
+		return nil, err
 	}
 	for _, f := range fields {
 		best := 0
@@ -95,12 +94,9 @@ func openDatabase(data []byte) (d *database, err error) {
 // that: it refuses files without a description.
 func (d *database) check() error {
 	seen := map[uintptr]bool{}
-	for r := range d.db.Networks() {
-		if r.Err() != nil {
-			return r.Err()
-		}
+	err := d.each(func(r maxminddb.Result) (bool, error) {
 		if seen[r.Offset()] {
-			continue
+			return true, nil
 		}
 		seen[r.Offset()] = true
 		for _, path := range [][]any{d.asn, d.org, d.country, d.city} {
@@ -109,11 +105,33 @@ func (d *database) check() error {
 				continue
 			}
 			if err := r.DecodePath(&v, path...); err != nil {
-				return fmt.Errorf("record of %s: %w", r.Prefix(), err)
+				return false, fmt.Errorf("record of %s: %w", r.Prefix(), err)
 			}
 		}
-	}
+		return true, nil
+	})
 	d.records = len(seen)
+	return err
+}
+
+// each calls visit for the networks that have a record, until it says false. A
+// tree of n nodes has n+1 ends: where there are many more, it runs in circles.
+func (d *database) each(visit func(maxminddb.Result) (more bool, err error)) error {
+	left := 4*int(d.db.Metadata.NodeCount) + 1000
+	for r := range d.db.Networks(maxminddb.IncludeNetworksWithoutData()) {
+		if r.Err() != nil {
+			return r.Err()
+		}
+		if left--; left < 0 {
+			return errors.New("broken: the tree runs in circles")
+		}
+		if !r.Found() {
+			continue
+		}
+		if more, err := visit(r); err != nil || !more {
+			return err
+		}
+	}
 	return nil
 }
 
@@ -192,18 +210,15 @@ func (d *database) systems(yield func(asn uint32, name string)) (err error) {
 	}
 	defer recoverError(&err)
 	seen := map[uintptr]bool{}
-	for r := range d.db.Networks() {
-		if r.Err() != nil {
-			return errors.Join(r.Err())
-		}
+	return d.each(func(r maxminddb.Result) (bool, error) {
 		if seen[r.Offset()] {
-			continue
+			return true, nil
 		}
 		seen[r.Offset()] = true
 		name, _ := value(r, d.org).(string)
 		if asn := asnOf(value(r, d.asn)); asn != 0 && name != "" {
 			yield(asn, name)
 		}
-	}
-	return nil
+		return true, nil
+	})
 }
