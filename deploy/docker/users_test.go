@@ -15,7 +15,7 @@ import (
 var (
 	comments = regexp.MustCompile(`(?m)^--.*$`)
 	grantTo  = regexp.MustCompile(`^(GRANT .*) TO (\w+)$`)
-	profile  = regexp.MustCompile(`(?s)^CREATE SETTINGS PROFILE IF NOT EXISTS (\w+) SETTINGS (.*)$`)
+	profile  = regexp.MustCompile(`(?s)^CREATE SETTINGS PROFILE IF NOT EXISTS (\w+) SETTINGS\s+(.*)$`)
 )
 
 // The users of ../cluster/users.sql are those of clickhouse_users.xml, but for
@@ -73,7 +73,14 @@ func TestUsersSQL(t *testing.T) {
 	if _, _, err := local.FindClickHouse(); err != nil {
 		t.Skipf("not read by ClickHouse: %v", err)
 	}
-	conn := newHouse(t).open("reader")
+	h := newHouse(t)
+	login := h.login("reader")
+	login.Database = "default"
+	conn, err := login.Open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
 	for _, s := range statements {
 		var formatted string
 		if err := conn.QueryRow(t.Context(), "SELECT formatQuery(?)", s).Scan(&formatted); err != nil {
