@@ -146,7 +146,7 @@ func (r *rig) inject(calls, how, pattern string) error {
 	r.more()
 	err := r.comesOff(8*time.Second, func() bool {
 		text, _ := os.ReadFile(out)
-		return strings.Contains(string(text), "INJECTED")
+		return strings.Contains(string(text), "INJECTED") || r.house.PID() != pid // who is killed by it leaves no word
 	})
 	cmd.Process.Signal(syscall.SIGINT)
 	cmd.Wait() // it ends with the signal it was sent

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"syscall"
 	"time"
@@ -143,6 +144,9 @@ func (r *rig) harass() error {
 				r.cannot[k.name] = why
 				continue
 			}
+		}
+		if r.scale > 0 {
+			n = int(math.Ceil(float64(n) * r.scale))
 		}
 		r.planned[k.name] = n
 		events = append(events, slices.Repeat([]kind{k}, n)...)

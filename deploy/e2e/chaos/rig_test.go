@@ -29,6 +29,7 @@ type plan struct {
 	kinds []kind
 	naive bool
 	pace  time.Duration // for the flows of one fault
+	scale float64       // of the numbers of faults; 0: 1
 }
 
 const (
