@@ -248,7 +248,7 @@ func (r *rig) exactly(sent ...[]byte) {
 	r.want("SELECT sum(src_payload_bytes * src_port + dst_payload_bytes * dst_port) FROM flows", payload)
 	r.want("SELECT sum(toUInt64(toUnixTimestamp64Nano(start))) FROM flows", starts)
 	r.want("SELECT sum(community_hash * flow_id) FROM flows", hash)
-	r.until("SELECT sum(segments) FROM flows_1m", rows, 90*time.Second)
+	r.until("SELECT sum(segments) FROM flows_1m", rows, 3*time.Minute)
 	r.want("SELECT sum(src_bytes + dst_bytes) FROM flows_1m", bytes)
 }
 
