@@ -158,10 +158,11 @@ func (a *Asker) each(ctx context.Context, r Role, settings clickhouse.Settings, 
 	}
 	defer rows.Close()
 	for rows.Next() {
-		if err := row(rows); errors.Is(err, ErrEnough) {
+		if err := row(rows); err != nil {
 			cancel() // ClickHouse need not go on
-			return nil
-		} else if err != nil {
+			if errors.Is(err, ErrEnough) {
+				return nil
+			}
 			return err
 		}
 	}
