@@ -33,3 +33,6 @@ FROM
 ARRAY JOIN list AS seen
 WHERE value != ''
 GROUP BY kind, value, site, probe
+-- Names made up by the million, or addresses, must not fill a table that is kept
+-- for years.
+LIMIT 1000000 BY kind, site, probe

@@ -415,4 +415,4 @@ CREATE OR REPLACE VIEW first_seen
 AS SELECT kind, value, site, probe, min(f.first) AS first, max(f.last) AS last
 FROM first_seen_values AS f
 GROUP BY kind, value, site, probe
-COMMENT 'What was seen first and last when, by site and probe. Pairs of hosts are in flows_1d';
+COMMENT 'What was seen first and last when, by site and probe. Pairs of hosts are in flows_1d. At most a million values of a kind in a build';
