@@ -38,6 +38,7 @@ type catalog struct {
 	hours    map[int64]uint64            // the same by hour, of the days in counted
 	counted  map[int64]bool              // days
 	built    map[string]map[int64]uint64 // raw rows of the newest build, by rollup and bucket
+	settled  time.Time                   // live probes have told all up to here; zero: none is live
 }
 
 // state of a bucket of a rollup.
@@ -96,6 +97,9 @@ var buildsSQL string
 //go:embed sql/raw_days.sql
 var rawDaysSQL string
 
+//go:embed sql/provisional.sql
+var provisionalSQL string
+
 //go:embed sql/raw_hours.sql
 var rawHoursSQL string
 
@@ -120,6 +124,13 @@ func (k *catalogs) get(ctx context.Context, span Span) (*catalog, error) {
 	c := &catalog{from: from, to: to, read: time.Now(), days: map[int64]uint64{}, hours: map[int64]uint64{}, counted: map[int64]bool{}, built: map[string]map[int64]uint64{}}
 	if err := k.read(ctx, c); err != nil {
 		return nil, fmt.Errorf("read the builds of the rollups: %w", err)
+	}
+	var ns int64
+	if err := k.ask.One(ctx, System, Statement{SQL: provisionalSQL}, &ns); err != nil {
+		return nil, fmt.Errorf("read how far the probes are: %w", err)
+	}
+	if ns != 0 {
+		c.settled = time.Unix(0, ns).UTC()
 	}
 	k.last = c
 	return c, nil

@@ -2,7 +2,6 @@ package query
 
 import (
 	"context"
-	_ "embed"
 	"fmt"
 	"strings"
 	"time"
@@ -89,9 +88,7 @@ func (p *Planner) Plan(ctx context.Context, f *Filter, span Span, need Need) (*P
 	if err != nil {
 		return nil, err
 	}
-	if plan.Provisional, err = p.provisional(ctx, span); err != nil {
-		return nil, err
-	}
+	plan.Provisional = c.provisional(span)
 	tables := usable(f, need)
 	for {
 		plan.Parts = divide(span, c, tables)
@@ -214,22 +211,12 @@ func (c *catalog) gone(parts []Part) []Span {
 	return list
 }
 
-//go:embed sql/provisional.sql
-var provisionalSQL string
-
-func (p *Planner) provisional(ctx context.Context, span Span) (time.Time, error) {
-	var ns int64
-	if err := p.ask.One(ctx, System, Statement{SQL: provisionalSQL}, &ns); err != nil {
-		return time.Time{}, fmt.Errorf("read how far the probes are: %w", err)
+// provisional is the first moment of span from which more may come.
+func (c *catalog) provisional(span Span) time.Time {
+	if c.settled.IsZero() || !c.settled.Before(span.To) {
+		return time.Time{}
 	}
-	at := time.Unix(0, ns).UTC()
-	if ns == 0 || !at.Before(span.To) {
-		return time.Time{}, nil
-	}
-	if at.Before(span.From) {
-		at = span.From
-	}
-	return at, nil
+	return later(c.settled, span.From)
 }
 
 // sumColumns are the sums of Source and what they are made of, in the rollups;

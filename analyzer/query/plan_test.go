@@ -99,7 +99,7 @@ func tables(p *Plan) string {
 // filters, with builds that are whole, behind, or not there.
 func TestPlansAnswerAsRawDoes(t *testing.T) {
 	r := newRig(t, "query_plans")
-	r.traffic(60000, 5)
+	r.traffic(30000, 5)
 	r.build("flows_1m", "hour", 1, "toHour(start) % 7 != 3")
 	whole := []string{"flows_1m"}
 	if r.have("flows_1h") && r.have("flows_1d") {
@@ -115,7 +115,7 @@ func TestPlansAnswerAsRawDoes(t *testing.T) {
 	p := NewPlanner(a)
 	rng := rand.New(rand.NewPCG(5, 5))
 	used := map[string]int{}
-	for i := range 60 {
+	for i := range 40 {
 		from := day0.Add(time.Duration(rng.Int64N(int64(5 * 24 * time.Hour))))
 		to := from.Add(time.Duration(rng.Int64N(int64(4 * 24 * time.Hour))))
 		switch i % 4 {
@@ -177,7 +177,7 @@ func TestPlansAnswerAsRawDoes(t *testing.T) {
 		t.Fatal(err)
 	}
 	got, _ := r.totals(a, plan, r.filter(""), Span{day0, day0.Add(24 * time.Hour)})
-	if len(whole) == 3 && (got[1] != 12000 || tables(plan) != "flows_1d") {
+	if len(whole) == 3 && (got[1] != 6000 || tables(plan) != "flows_1d") {
 		t.Errorf("the day that raw has lost: %v by %+v\n%s\n%v", got, plan.Parts, plan.Source, plan.Params)
 	}
 	plan, err = p.Plan(t.Context(), r.filter("tls_sni exists"), Span{day0, day0.Add(48 * time.Hour)}, Need{})
@@ -193,8 +193,8 @@ func TestPlansAnswerAsRawDoes(t *testing.T) {
 // becomes a sample that says so.
 func TestRefusalAndSample(t *testing.T) {
 	r := newRig(t, "query_refusal")
-	r.traffic(400000, 10)
-	a := NewAsker(r.conn, map[Role]Limits{Viewer: {Rows: 100000, Time: 10 * time.Second, Memory: 1 << 30}})
+	r.traffic(200000, 10)
+	a := NewAsker(r.conn, map[Role]Limits{Viewer: {Rows: 50000, Time: 10 * time.Second, Memory: 1 << 30}})
 	p := NewPlanner(a)
 	span := Span{day0, day0.Add(10 * 24 * time.Hour)}
 	f := r.filter("tls_sni like '%7.example'")
@@ -211,7 +211,7 @@ func TestRefusalAndSample(t *testing.T) {
 		t.Fatalf("Fit = %v", err)
 	}
 	t.Log(refusal)
-	if refusal.Would.Rows != 400000 || e.Parts == 0 || e.Marks == 0 || refusal.Would.Bytes == 0 || !strings.Contains(refusal.Error(), "ask for about 2 days in place of 10") {
+	if refusal.Would.Rows != 200000 || e.Parts == 0 || e.Marks == 0 || refusal.Would.Bytes == 0 || !strings.Contains(refusal.Error(), "ask for about 2 days in place of 10") {
 		t.Errorf("refusal: %+v", refusal)
 	}
 	// ClickHouse refuses by itself, if asked all the same.
