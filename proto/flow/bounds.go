@@ -69,6 +69,9 @@ const (
 // or is written as no writer does: a column in pieces, each of which would make
 // the parser copy what is there.
 func (l *bounds) weigh(raw []byte) error {
+	// Few octets cannot become many, whatever they are: so numbers are only
+	// counted where it matters.
+	exact := len(raw) > maxParsed/16
 	clear(l.seen)
 	weight := 0
 	for rest := raw; len(rest) > 0; {
@@ -89,7 +92,11 @@ func (l *bounds) weigh(raw []byte) error {
 			return fmt.Errorf("%w: field %d is not packed, or there twice", ErrInvalid, field)
 		case column:
 			l.seen[field] = true
-			weight += width * l.values(field, value)
+			if exact {
+				weight += width * l.values(field, value)
+			} else {
+				weight += width * len(value)
+			}
 		case field == fieldVersion && kind == protowire.VarintType:
 			if v, _ := protowire.ConsumeVarint(value); v > SchemaVersion {
 				return fmt.Errorf("%w: schema version %d, this build reads up to %d", ErrNewerVersion, uint32(v), SchemaVersion)
