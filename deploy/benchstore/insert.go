@@ -30,6 +30,8 @@ const (
 	blockRows = 100_000
 	// messageRows is what a busy probe sends at once, about.
 	messageRows = 2000
+	// engineRows are enough for ClickHouse's own engine, which is slow.
+	engineRows = 30_000
 	// patience bounds each way.
 	patience = 8 * time.Minute
 	// settle in place of 5 s: the last rows of each partition fill no block,
@@ -90,7 +92,7 @@ func insert(ctx context.Context, out io.Writer, db driver.Conn, ch *local.ClickH
 		show(w)
 	}
 	best := slices.MaxFunc(ways[:len(ways)-1], func(a, b way) int { return int(b.wall - a.wall) })
-	e, err := engine(ctx, db, ch, broker.Addr(), o, records)
+	e, err := engine(ctx, db, ch, broker.Addr(), o, records[:min(len(records), engineRows)])
 	if err != nil {
 		fmt.Fprintf(out, "\nClickHouse's Kafka engine could not be measured: %v\n", err)
 	} else {
@@ -172,6 +174,7 @@ func collect(ctx context.Context, ch *local.ClickHouse, broker string, messages 
 	cfg.Ops.Listen, cfg.Ops.LogLevel = "", "error"
 	cfg.Block.MaxWait = settle
 	cfg.Rollup.Interval = 0
+	cfg.Retention.Flows, cfg.Retention.Ledger = 36500, 36500 // the days are of long ago
 	cfg.Topic, cfg.DeadLetterTopic = "flows.v1", "flows.dead"
 	cfg.Kafka.Brokers, cfg.ClickHouse.Addr, cfg.ClickHouse.Database = []string{broker}, []string{ch.Addr()}, "collected"
 	admin, err := open(ch, local.Database)

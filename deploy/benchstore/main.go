@@ -168,7 +168,7 @@ func fillFlows(ctx context.Context, o options, db driver.Conn, out io.Writer) er
 		return sayFlows(ctx, o, db, out)
 	}
 	for _, sql := range []string{
-		"ALTER TABLE flows REMOVE TTL", // the days are fixed, for the seed's sake
+		"ALTER TABLE flows MODIFY TTL toDateTime(received) + INTERVAL 60 YEAR", // the days are fixed, for the seed's sake
 		"SYSTEM STOP MERGES flows",     // a day is one part already
 		"CREATE TABLE raw ENGINE = MergeTree ORDER BY tuple() AS SELECT " + strings.Join(flow.ColumnNames(), ", ") + " FROM flows WHERE 0",
 	} {
