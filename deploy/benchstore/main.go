@@ -48,6 +48,7 @@ type options struct {
 	captures    string
 	parts       []string
 	variantRows int
+	match       string // of the names of alternatives
 	insertRows  int
 	runs        int
 	keep        bool
@@ -69,6 +70,7 @@ func main() {
 	flag.StringVar(&o.captures, "captures", "../../shared/captures", "captures for the templates; without them those of the demo")
 	flag.StringVar(&parts, "only", strings.Join(partNames, ","), "what to measure")
 	flag.IntVar(&o.variantRows, "variant-rows", 1_000_000, "rows of each alternative, of the first days; 0 for all")
+	flag.StringVar(&o.match, "match", "", "only the alternatives whose names match this expression")
 	flag.IntVar(&o.insertRows, "insert-rows", 400_000, "rows on each way into the table")
 	flag.IntVar(&o.runs, "runs", 5, "warm runs of each question, the best counts")
 	flag.BoolVar(&o.keep, "keep", false, "leave the data where it is")
@@ -169,7 +171,7 @@ func fillFlows(ctx context.Context, o options, db driver.Conn, out io.Writer) er
 	}
 	for _, sql := range []string{
 		"ALTER TABLE flows MODIFY TTL toDateTime(received) + INTERVAL 60 YEAR", // the days are fixed, for the seed's sake
-		"SYSTEM STOP MERGES flows",     // a day is one part already
+		"SYSTEM STOP MERGES flows", // a day is one part already
 		"CREATE TABLE raw ENGINE = MergeTree ORDER BY tuple() AS SELECT " + strings.Join(flow.ColumnNames(), ", ") + " FROM flows WHERE 0",
 	} {
 		if err := db.Exec(ctx, sql); err != nil {

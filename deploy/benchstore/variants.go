@@ -171,7 +171,14 @@ func variants(ctx context.Context, out io.Writer, db driver.Conn, o options) err
 		}
 	}
 	fmt.Fprintln(out, "\n| --- |"+strings.Repeat(" ---: |", 5+len(lookups)))
+	wanted, err := regexp.Compile(o.match)
+	if err != nil {
+		return fmt.Errorf("-match: %w", err)
+	}
 	for _, v := range alternatives() {
+		if !wanted.MatchString(v.name) {
+			continue
+		}
 		if err := one(ctx, out, db, v.name, v.apply(shipped), days, all); err != nil {
 			return fmt.Errorf("%s: %w", v.name, err)
 		}
