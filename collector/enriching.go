@@ -2,10 +2,14 @@ package collector
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"time"
 
+	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
+
 	"github.com/tapwatch/tapwatch/collector/enrich"
+	"github.com/tapwatch/tapwatch/proto/kit"
 	"github.com/tapwatch/tapwatch/proto/kit/ops"
 )
 
@@ -26,32 +30,43 @@ func know(ctx context.Context, cfg enrich.Config, o *ops.Ops) (known *enrich.Enr
 }
 
 // EnrichAgain enriches stored flows from the first to the last day with what
-// the configuration names now; zero times are the first and last day there is.
-// dry only says what there is to do. done is called for each day.
+// the configuration names now, shard by shard; zero times are the first and last
+// day there is. dry only says what there is to do. done is called for each day
+// of each shard.
 func EnrichAgain(ctx context.Context, cfg Config, from, to time.Time, dry bool, done func(enrich.Day)) error {
-	conn, err := cfg.ClickHouse.Open()
-	if err != nil {
-		return err
-	}
-	defer conn.Close()
-	if err := cfg.ClickHouse.Check(ctx); err != nil {
-		return err
+	if cfg.Cluster.Replicated {
+		return kit.Hint(errors.New("enrich: not with replicas: what the rows are compared with is on one server only"),
+			"replicated flows are enriched when they are stored, only")
 	}
 	known, err := Known(ctx, cfg)
 	if err != nil {
 		return err
 	}
+	for _, shard := range cfg.Cluster.shards(cfg.ClickHouse) {
+		if err := shard.Check(ctx); err != nil {
+			return err
+		}
+		conn, err := cfg.Cluster.open(shard)
+		if err != nil {
+			return err
+		}
+		err = enrichShard(ctx, known, conn, from, to, dry, done)
+		if err = errors.Join(err, conn.Close()); err != nil {
+			return shard.Classify(err)
+		}
+	}
+	return nil
+}
+
+func enrichShard(ctx context.Context, known *enrich.Enricher, conn driver.Conn, from, to time.Time, dry bool, done func(enrich.Day)) error {
 	if !dry {
-		return cfg.ClickHouse.Classify(known.Again(ctx, conn, from, to, done))
+		return known.Again(ctx, conn, from, to, done)
 	}
 	days, err := known.Stale(ctx, conn, from, to)
-	if err != nil {
-		return cfg.ClickHouse.Classify(err)
-	}
 	for _, d := range days {
 		done(d)
 	}
-	return nil
+	return err
 }
 
 // Known reads once what the configuration names.

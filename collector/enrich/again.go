@@ -105,12 +105,25 @@ func (e *Enricher) Again(ctx context.Context, conn driver.Conn, from, to time.Ti
 	slices.Reverse(days)
 	for _, d := range days {
 		began := time.Now()
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
 		if err := e.rewrite(ctx, conn, d.Date); err != nil {
 			return fmt.Errorf("enrich %s: %w", d.Date.Format(time.DateOnly), err)
 		}
 		e.metrics.rewritten.Inc()
 		d.Took = time.Since(began)
 		done(d)
+	}
+	return forget(ctx, conn) // addresses and names of people, and memory
+}
+
+// forget empties what again.sql compares with.
+func forget(ctx context.Context, conn driver.Conn) error {
+	for _, table := range []string{"enrich_addresses", "enrich_hits"} {
+		if err := conn.Exec(ctx, "TRUNCATE TABLE {table:Identifier}", clickhouse.Named("table", table)); err != nil {
+			return fmt.Errorf("empty %s: %w", table, err)
+		}
 	}
 	return nil
 }
@@ -121,10 +134,8 @@ func (e *Enricher) rewrite(ctx context.Context, conn driver.Conn, date time.Time
 	defer cancel()
 	ctx = clickhouse.Context(ctx, clickhouse.WithSettings(clickhouse.Settings{"async_insert": 0, "max_bytes_before_external_group_by": 512 << 20,
 		"max_threads": 2, "optimize_on_insert": 0}))
-	for _, table := range []string{"enrich_addresses", "enrich_hits"} {
-		if err := conn.Exec(ctx, "TRUNCATE TABLE {table:Identifier}", clickhouse.Named("table", table)); err != nil {
-			return fmt.Errorf("empty %s: %w", table, err)
-		}
+	if err := forget(ctx, conn); err != nil {
+		return err
 	}
 	day := []any{clickhouse.Named("day", number(date)), clickhouse.Named("version", d.version)}
 	if err := e.prepareAddresses(ctx, conn, d, day); err != nil {

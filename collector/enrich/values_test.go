@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"syscall"
@@ -261,8 +262,15 @@ func benchEnricher(b *testing.B, indicators int) *Enricher {
 
 // ns/flow with databases, networks and a million indicators.
 func BenchmarkValues(b *testing.B) {
+	heap := func() float64 {
+		var m runtime.MemStats
+		runtime.GC()
+		runtime.ReadMemStats(&m)
+		return float64(m.HeapAlloc) / (1 << 20)
+	}
+	before := heap()
 	e := benchEnricher(b, 1_000_000)
-	b.Logf("%d indicators", e.data.Load().threats.size)
+	b.Logf("%d indicators, %.0f MiB", e.data.Load().threats.size, heap()-before)
 	for _, c := range []struct {
 		name    string
 		servers int
