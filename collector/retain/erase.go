@@ -69,7 +69,7 @@ func (e Erasure) Concerns(s Subject) bool { return e.Kind == s.Kind && e.Hash ==
 
 // kept are tables that never lose rows to an erasure: they hold nobody's data,
 // or are what the operator has given.
-var kept = []string{"schema_migrations", "batches", "rollup_builds", "days_received", "storage_samples", "retention_log", "holds", "erasures", "erased_rows",
+var kept = []string{"schema_migrations", "batches", "rollup_builds", "days_received", "storage_samples", "retention_log", "holds", "erasures", "rollup_covers", "rollup_secondary",
 	"job_runs", "networks", "indicators", "oui", "workloads"}
 
 // named are the columns that hold a user's or host's name. Addresses are known
@@ -141,12 +141,6 @@ func (e *Erasure) erase(ctx context.Context, conn driver.Conn, s Subject, t targ
 	if n == 0 {
 		return nil
 	}
-	hours := map[time.Time]uint64{}
-	if t.table == "flows" {
-		if hours, err = hoursOf(ctx, conn, s, t); err != nil {
-			return err
-		}
-	}
 	// Not a lightweight delete: the octets themselves have to go.
 	if err := conn.Exec(s.parameters(ctx, clickhouse.Settings{"mutations_sync": 2}), "ALTER TABLE "+quote(t.table)+" DELETE WHERE "+t.where); err != nil {
 		return fmt.Errorf("erase from %s: %w", t.table, err)
@@ -156,33 +150,10 @@ func (e *Erasure) erase(ctx context.Context, conn driver.Conn, s Subject, t targ
 		return fmt.Errorf("look for rows of %s: %w", t.table, err)
 	}
 	e.Rows[t.table] = n - min(left, n)
-	for hour, rows := range hours {
-		if err := conn.Exec(ctx, "INSERT INTO erased_rows (erasure, bucket, rows) SETTINGS async_insert = 0 VALUES (?, ?, ?)", e.ID, hour, rows); err != nil {
-			return fmt.Errorf("write erased_rows: %w", err)
-		}
-	}
 	if left > 0 {
 		return kit.Hint(fmt.Errorf("erase from %s: %d rows are left, or have come since", t.table, left), "erase again")
 	}
 	return nil
-}
-
-func hoursOf(ctx context.Context, conn driver.Conn, s Subject, t target) (map[time.Time]uint64, error) {
-	rows, err := conn.Query(s.parameters(ctx, nil), "SELECT toStartOfHour(start, 'UTC') AS hour, count() FROM flows WHERE "+t.where+" GROUP BY hour")
-	if err != nil {
-		return nil, fmt.Errorf("count rows by hour: %w", err)
-	}
-	defer rows.Close()
-	hours := map[time.Time]uint64{}
-	for rows.Next() {
-		var hour time.Time
-		var n uint64
-		if err := rows.Scan(&hour, &n); err != nil {
-			return nil, fmt.Errorf("count rows by hour: %w", err)
-		}
-		hours[hour] = n
-	}
-	return hours, rows.Err()
 }
 
 // targets finds the tables and columns that may tell of s, as the database has

@@ -30,7 +30,7 @@ const dayLong = 24 * time.Hour
 type Options struct {
 	Flows    int       `conf:"flows" help:"days that flow records are kept, from when they were received"`
 	Minutes  int       `conf:"minutes" help:"days for the rollup by minute"`
-	Hours    int       `conf:"hours" help:"days for what is summed up by hour: pairs, hosts, beacons"`
+	Hours    int       `conf:"hours" help:"days for what is summed up by hour: pairs, hosts, beacons, names"`
 	Days     int       `conf:"days" help:"days for the rollup by day"`
 	Ledger   int       `conf:"ledger" help:"days for batches, and with them the ledger; not less than flows"`
 	Least    int       `conf:"least" help:"days that a budget leaves of each"`
@@ -68,6 +68,7 @@ func (o Options) rules() []rule {
 		{"flows", days(o.Flows), least, true},
 		{"flows_1m_builds", days(o.Minutes), least, false},
 		{"beacons_1h_builds", days(o.Hours), least, false},
+		{"names_1h_builds", days(o.Hours), least, false},
 		{"hosts_1h_builds", days(o.Hours), least, false},
 		{"flows_1h_builds", days(o.Hours), least, false},
 		{"flows_1d_builds", days(o.Days), least, false},

@@ -71,15 +71,3 @@ CREATE TABLE IF NOT EXISTS erasures
 ENGINE = ReplacingMergeTree(version)
 ORDER BY id
 SETTINGS fsync_after_insert = 1;
-
--- Rows of flows that were erased, by hour: what a rollup built from now on lacks
--- of what batches promises. A repeated write replaces itself: read with FINAL.
-CREATE TABLE IF NOT EXISTS erased_rows
-(
-    erasure  String,
-    bucket   DateTime('UTC') COMMENT 'hour of flow starts',
-    rows     UInt64
-)
-ENGINE = ReplacingMergeTree
-ORDER BY (erasure, bucket)
-SETTINGS fsync_after_insert = 1
