@@ -169,7 +169,7 @@ func spanOf(q Question, f *query.Filter, stored query.Span) (query.Span, error) 
 var sums = []string{"flows", "packets", "bytes"}
 
 func columnsOf(lang *query.Language, q Question) ([]string, query.Need, error) {
-	need := query.Need{Raw: len(q.By) == 0, Columns: q.By, Sample: q.Sample}
+	need := query.Need{Raw: len(q.By) == 0, Columns: q.By, Sample: q.Sample, Measure: true}
 	names := q.Columns
 	switch {
 	case len(q.By) > 0 && len(names) > 0:

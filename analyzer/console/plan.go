@@ -93,7 +93,7 @@ func (c *Console) explain(ctx context.Context, in *explainInput) (*answer[Explai
 	write := func(p *query.Plan) string {
 		return "SELECT sum(flows), sum(packets), sum(bytes), sum(frame_bytes) FROM " + p.Source
 	}
-	p, source, err := c.plan(ctx, q, query.Need{Sample: in.Sample}, write)
+	p, source, err := c.plan(ctx, q, query.Need{Sample: in.Sample, Measure: true}, write)
 	if err != nil {
 		return nil, err
 	}

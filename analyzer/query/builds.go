@@ -198,6 +198,29 @@ func (c *catalog) doubtful(d int64) bool {
 	return false
 }
 
+// most is how many rows the parts can have at most: those of their days. No
+// table has more rows than raw had flows.
+func (c *catalog) most(parts []Part) uint64 {
+	days := map[int64]uint64{}
+	for _, p := range parts {
+		for d := p.From.Unix() / day * day; d < p.To.Unix(); d += day {
+			days[d] = c.days[d]
+			for _, r := range rollups {
+				built := c.built[r.name][d]
+				if r.bucket == hour {
+					built = c.sum(r, d)
+				}
+				days[d] = max(days[d], built)
+			}
+		}
+	}
+	var n uint64
+	for _, rows := range days {
+		n += rows
+	}
+	return n
+}
+
 // Array writes numbers as an Array parameter.
 type Array []string
 

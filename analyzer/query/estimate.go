@@ -12,9 +12,9 @@ import (
 // Estimate is what a statement would read, as ClickHouse's indexes tell before
 // it runs.
 type Estimate struct {
-	Rows   uint64   `json:"rows"`
-	Marks  uint64   `json:"marks" doc:"granules of the tables"`
-	Parts  uint64   `json:"parts"`
+	Rows   uint64   `json:"rows" doc:"at most"`
+	Marks  uint64   `json:"marks" doc:"granules of the tables; 0: the question is small, rows are all of its days"`
+	Parts  uint64   `json:"parts" doc:"0 as marks"`
 	Bytes  uint64   `json:"bytes" doc:"uncompressed, guessed from the types of the columns; 0: not told"`
 	Tables []string `json:"tables"`
 }

@@ -17,6 +17,8 @@ type Need struct {
 	Step time.Duration
 	// Raw: the answer needs the flows themselves.
 	Raw bool
+	// Measure: the estimate is wanted for its own sake, however small the question.
+	Measure bool
 	// Sample is what may be left out: "" nothing, or one of Samples.
 	Sample string
 }
