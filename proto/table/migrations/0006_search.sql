@@ -53,8 +53,9 @@ ALTER TABLE flows
     MODIFY COLUMN client_software CODEC(ZSTD(1)),
     MODIFY COLUMN server_software CODEC(ZSTD(1));
 
--- A row that is deleted goes from the projections as well.
-ALTER TABLE flows MODIFY SETTING lightweight_mutation_projection_mode = 'rebuild';
+-- A row that is deleted goes from the projections as well. Old parts that are merged
+-- get them; parts with and without are not merged with each other.
+ALTER TABLE flows MODIFY SETTING lightweight_mutation_projection_mode = 'rebuild', materialize_projections_on_merge = 1;
 
 -- What a list of flows shows, once more, sorted by responder and by server name:
 -- the answer lies together, where otherwise each row is a read of its own. Any
