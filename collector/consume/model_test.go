@@ -128,6 +128,9 @@ func explore(messages int64, r rules, f faults) (states, ends int, violation str
 		}
 		if w.over() {
 			ends++
+			if w.kafka.Offset != w.all {
+				return states, ends, fmt.Sprintf("at the end Kafka is told of offset %d", w.kafka.Offset)
+			}
 			for i, n := range w.rows[:w.all] {
 				if n != 1 || w.told != span(0, w.all) {
 					return states, ends, fmt.Sprintf("at the end message %d has %d copies; told of %b", i, n, w.told)

@@ -72,8 +72,6 @@ var mutants = []mutant{
 		old: "	if err := s.settleTwins(ctx, b, messages); err != nil {", new: "	if err := ctx.Err(); err != nil {", pkg: "collector/store", test: "TestTwinsAtOnce"},
 	{name: "the copy that stays is any", file: "collector/store/twins.go",
 		old: "if keep.partition < 0 || at.before(keep) {", new: "if at.partition == int32(b.Partition) {", pkg: "collector/store", test: "TestTwins"},
-	{name: "duplicates are not looked for", file: "collector/store/duplicates.go",
-		old: "		if len(places) > 0 || first[id] {", new: "		if len(places) > 0 {", pkg: "collector", test: "TestDuplicates"},
 	{name: "the disk may fill up", file: "collector/store/guard.go",
 		old: "	if free < reserve {", new: "	if false {", pkg: "collector/store", test: "TestReserve"},
 	{name: "inserts in pieces", file: "collector/store/insert.go",
