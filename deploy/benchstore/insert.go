@@ -174,7 +174,7 @@ func collect(ctx context.Context, ch *local.ClickHouse, broker string, messages 
 	cfg.Ops.Listen, cfg.Ops.LogLevel = "", "error"
 	cfg.Block.MaxWait = settle
 	cfg.Rollup.Interval = 0
-	cfg.Retention.Flows, cfg.Retention.Ledger = 36500, 36500 // the days are of long ago
+	cfg.Retention.Flows, cfg.Retention.Ledger = 18250, 18250 // the days are of long ago
 	cfg.Topic, cfg.DeadLetterTopic = "flows.v1", "flows.dead"
 	cfg.Kafka.Brokers, cfg.ClickHouse.Addr, cfg.ClickHouse.Database = []string{broker}, []string{ch.Addr()}, "collected"
 	admin, err := open(ch, local.Database)
