@@ -144,6 +144,17 @@ func TestCluster(t *testing.T) {
 			})
 		}
 	}
+	back := cfg.ClickHouse
+	back.Addr = []string{servers[1].Addr()}
+	for began := time.Now(); ; pause(100 * time.Millisecond) {
+		err := back.Check(t.Context())
+		if err == nil {
+			break
+		}
+		if time.Since(began) > 90*time.Second {
+			t.Fatalf("the shard that was killed does not come back: %v; process %d, %d restarts", err, servers[1].PID(), servers[1].Restarts())
+		}
+	}
 	r.until("SELECT count() FROM flows", 4*batches*rows, 2*time.Minute)
 	r.until("SELECT sum(segments) FROM flows_1m", 4*batches*rows, 3*time.Minute)
 	for sql, want := range map[string]uint64{
