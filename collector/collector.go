@@ -166,7 +166,7 @@ func collect(ctx context.Context, cfg Config, o *ops.Ops) error {
 		if len(conns) > 1 {
 			o = o.Part("shard", strconv.Itoa(i))
 		}
-		shards = append(shards, store.New(store.Config{Conn: conn, Timeout: cfg.Block.Timeout, Reserve: int64(cfg.Block.Reserve), Ops: o, Enrich: known.ForFlows()}))
+		shards = append(shards, store.New(store.Config{Conn: conn, Timeout: cfg.Block.Timeout, Keep: cfg.Retention.Kept(), Reserve: int64(cfg.Block.Reserve), Ops: o, Enrich: known.ForFlows()}))
 		keep := retain.Config{Conn: conn, Options: cfg.Retention, Ops: o}
 		lead = append(lead, func(ctx context.Context) { known.Lead(ctx, conn) })
 		if cfg.Rollup.Interval > 0 {

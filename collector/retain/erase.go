@@ -70,7 +70,7 @@ func (e Erasure) Concerns(s Subject) bool { return e.Kind == s.Kind && e.Hash ==
 // kept are tables that never lose rows to an erasure: they hold nobody's data,
 // or are what the operator has given.
 var kept = []string{"schema_migrations", "batches", "rollup_builds", "days_received", "storage_samples", "retention_log", "holds", "erasures", "rollup_covers", "rollup_secondary",
-	"job_runs", "networks", "indicators", "oui", "workloads"}
+	"job_runs", "networks", "indicators", "oui_vendors", "asns", "enrich_state", "workloads"}
 
 // named are the columns that hold a user's or host's name. Addresses are known
 // by their type.
@@ -239,12 +239,8 @@ func unheld(ctx context.Context, conn driver.Conn, s Subject, targets []target) 
 }
 
 func writeErasure(ctx context.Context, conn driver.Conn, e Erasure, version uint64) error {
-	finished := e.Finished
-	if finished.IsZero() {
-		finished = time.Unix(0, 0).UTC()
-	}
 	err := conn.Exec(ctx, "INSERT INTO erasures (id, kind, salt, hash, reason, owner, begun, finished, rows, version) SETTINGS async_insert = 0 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-		e.ID, e.Kind, e.Salt, e.Hash, e.Reason, e.Owner, e.Begun, finished, e.Rows, version)
+		e.ID, e.Kind, e.Salt, e.Hash, e.Reason, e.Owner, millis(e.Begun), millis(e.Finished), e.Rows, version)
 	if err != nil {
 		return fmt.Errorf("write erasures: %w", err)
 	}

@@ -54,12 +54,8 @@ func Release(ctx context.Context, conn driver.Conn, id string) error {
 }
 
 func writeHold(ctx context.Context, conn driver.Conn, h Hold, version uint64) error {
-	released := h.Released
-	if released.IsZero() {
-		released = time.Unix(0, 0).UTC()
-	}
 	err := conn.Exec(ctx, "INSERT INTO holds (id, first_day, last_day, reason, owner, created, released, version) SETTINGS async_insert = 0 VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-		h.ID, h.First.Format(layoutDay), h.Last.Format(layoutDay), h.Reason, h.Owner, h.Created, released, version)
+		h.ID, h.First.Format(layoutDay), h.Last.Format(layoutDay), h.Reason, h.Owner, millis(h.Created), millis(h.Released), version)
 	if err != nil {
 		return fmt.Errorf("write hold: %w", err)
 	}

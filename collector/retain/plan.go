@@ -13,7 +13,12 @@ type Partition struct {
 	Name  string // YYYYMMDD or YYYYMM
 	Bytes int64  // on disk
 	Rows  uint64
+	Quiet time.Duration // since anything was written, or merged
 }
+
+// settling is how long a partition must have been quiet to go: a row that has
+// just been written may not stand in the account of what was received yet.
+const settling = time.Hour
 
 // span is the first day of the partition and the day after its last one; false
 // where its name is no date.
@@ -52,8 +57,9 @@ type situation struct {
 	received   map[time.Time]time.Time // of each day, when its newest flow was
 	held       func(first, after time.Time) bool
 	// summed says whether all that is to be made of a day of flows has been.
-	summed func(first, after time.Time) bool
-	excess int64 // bytes that must go, 0 none
+	summed   func(first, after time.Time) bool
+	excess   int64 // bytes that must go, 0 none
+	settling time.Duration
 }
 
 // rule is how long a table keeps what it has.
@@ -81,10 +87,10 @@ func plan(s situation) ([]Drop, int64) {
 				continue
 			}
 			first, after, ok := p.span()
-			if !ok || s.held(first, after) || r.raw && !s.summed(first, after) {
+			if !ok || p.Quiet < s.settling || s.held(first, after) || r.raw && !s.summed(first, after) {
 				continue
 			}
-			list = append(list, candidate{p, s.age(first, after)})
+			list = append(list, candidate{p, s.age(p, first, after)})
 		}
 		slices.SortFunc(list, func(a, b candidate) int {
 			return cmp.Or(cmp.Compare(b.age, a.age), cmp.Compare(a.Name, b.Name))
@@ -104,9 +110,9 @@ func plan(s situation) ([]Drop, int64) {
 	return drops, max(excess, 0)
 }
 
-// age is the time since the newest row of the given days was received; of days
-// that nothing is known of, since they ended.
-func (s *situation) age(first, after time.Time) time.Duration {
+// age is the time since the newest row of a partition was received; where
+// nothing is known of its days, since it was written.
+func (s *situation) age(p Partition, first, after time.Time) time.Duration {
 	var newest time.Time
 	for d := first; d.Before(after); d = d.AddDate(0, 0, 1) {
 		if t := s.received[d]; t.After(newest) {
@@ -114,7 +120,7 @@ func (s *situation) age(first, after time.Time) time.Duration {
 		}
 	}
 	if newest.IsZero() {
-		newest = after
+		return p.Quiet
 	}
 	return s.now.Sub(newest)
 }

@@ -21,10 +21,17 @@ func day(s string) time.Time {
 func TestPlan(t *testing.T) {
 	rules := []rule{{"flows", 30 * dayLong, 2 * dayLong, true}, {"minutes", 60 * dayLong, 5 * dayLong, false}}
 	all := []Partition{
-		{"flows", "20260628", 100, 1}, {"flows", "20260601", 100, 1}, {"flows", "20260520", 100, 1}, {"flows", "20190101", 100, 1}, {"flows", "20260630", 100, 1},
-		{"minutes", "20260520", 10, 1}, {"minutes", "202606", 10, 1}, {"minutes", "202603", 10, 1}, {"other", "20200101", 5, 1}, {"flows", "all", 5, 1},
+		{"flows", "20260628", 100, 1, dayLong}, {"flows", "20260601", 100, 1, dayLong}, {"flows", "20260520", 100, 1, dayLong}, {"flows", "20190101", 100, 1, dayLong},
+		{"flows", "20180101", 100, 1, dayLong}, {"flows", "20170101", 100, 1, time.Minute}, {"flows", "20260630", 100, 1, dayLong},
+		{"minutes", "20260520", 10, 1, dayLong}, {"minutes", "202606", 10, 1, dayLong}, {"minutes", "202603", 10, 1, dayLong}, {"other", "20200101", 5, 1, dayLong}, {"flows", "all", 5, 1, dayLong},
 	}
-	received := map[time.Time]time.Time{day("20190101"): now.Add(-5 * dayLong)} // an old capture, read five days ago
+	received := map[time.Time]time.Time{
+		day("20190101"): now.Add(-5 * dayLong),  // an old capture, read five days ago
+		day("20170101"): now.Add(-50 * dayLong), // one read long ago, of which something more has just come
+	}
+	for _, d := range []string{"20260628", "20260601", "20260520", "20260630", "20260310"} { // of 2018 nobody knows yet
+		received[day(d)] = day(d).AddDate(0, 0, 1)
+	}
 	for name, c := range map[string]struct {
 		excess   int64
 		held     string
@@ -46,7 +53,7 @@ func TestPlan(t *testing.T) {
 		}
 		unsummed := within(c.unsummed)
 		drops, left := plan(situation{now: now, rules: rules, partitions: all, received: received, held: within(c.held),
-			summed: func(first, after time.Time) bool { return !unsummed(first, after) }, excess: c.excess})
+			summed: func(first, after time.Time) bool { return !unsummed(first, after) }, excess: c.excess, settling: settling})
 		var got []string
 		for _, d := range drops {
 			got = append(got, fmt.Sprintf("%s/%s %s", d.Table, d.Name, d.Reason))

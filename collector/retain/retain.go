@@ -50,8 +50,8 @@ func (o Options) Check() error {
 		name string
 		days int
 	}{{"flows", o.Flows}, {"minutes", o.Minutes}, {"hours", o.Hours}, {"days", o.Days}, {"ledger", o.Ledger}, {"least", o.Least}} {
-		if d.days < 1 || d.days > 36500 {
-			return kit.Hint(fmt.Errorf("retention.%s: %d days", d.name, d.days), "1 to 36500")
+		if d.days < 1 || d.days > 18250 {
+			return kit.Hint(fmt.Errorf("retention.%s: %d days", d.name, d.days), "1 to 18250: ClickHouse's time ends in 2106")
 		}
 	}
 	if o.Ledger < o.Flows {
@@ -59,6 +59,9 @@ func (o Options) Check() error {
 	}
 	return nil
 }
+
+// Kept is how long flows are kept, from when they were received.
+func (o Options) Kept() time.Duration { return time.Duration(o.Flows) * dayLong }
 
 // rules are the tables that are kept by whole partitions, finest first.
 func (o Options) rules() []rule {
@@ -86,7 +89,17 @@ const (
 	systemTable   = "system"
 	layoutDay     = "2006-01-02"
 	layoutSeconds = "2006-01-02 15:04:05"
+	layoutMillis  = "2006-01-02 15:04:05.000"
 )
+
+// millis is a time as a value for DateTime64(3): clickhouse-go cuts a bound
+// time.Time to seconds.
+func millis(t time.Time) string {
+	if t.IsZero() {
+		t = time.Unix(0, 0)
+	}
+	return t.UTC().Format(layoutMillis)
+}
 
 var (
 	//go:embed received.sql
@@ -119,12 +132,13 @@ type Keeper struct {
 	taken   bool      // the tables' own TTL is off
 	seen    time.Time // batches stored before have been looked at
 	sampled time.Time
+	settles time.Duration
 	left    int64 // excess that could not be mended, at the last pass
 }
 
 // New returns a Keeper that has looked at nothing yet.
 func New(cfg Config) *Keeper {
-	return &Keeper{Config: cfg, log: cfg.Ops.Log, metrics: newMetrics(cfg.Ops.Registry), now: time.Now}
+	return &Keeper{Config: cfg, log: cfg.Ops.Log, metrics: newMetrics(cfg.Ops.Registry), now: time.Now, settles: settling}
 }
 
 // Run keeps until ctx ends.
@@ -167,7 +181,7 @@ func (k *Keeper) Pass(ctx context.Context) error {
 		return err
 	}
 	k.metrics.usage(u)
-	s := situation{now: k.now(), rules: k.Options.rules(), partitions: u.Partitions, excess: u.Excess}
+	s := situation{now: k.now(), rules: k.Options.rules(), partitions: u.Partitions, excess: u.Excess, settling: k.settles}
 	if s.received, err = k.received(ctx); err != nil {
 		return err
 	}
@@ -317,7 +331,7 @@ func (k *Keeper) drop(ctx context.Context, d Drop) error {
 	}
 	k.metrics.dropped.WithLabelValues(d.Table, d.Reason).Add(float64(d.Bytes))
 	err = k.Conn.Exec(ctx, "INSERT INTO retention_log (time, table, partition, rows, bytes, reason) SETTINGS async_insert = 0 VALUES (?, ?, ?, ?, ?, ?)",
-		k.now().UTC(), d.Table, d.Name, d.Rows, uint64(d.Bytes), d.Reason)
+		millis(k.now()), d.Table, d.Name, d.Rows, uint64(d.Bytes), d.Reason)
 	if err != nil {
 		return fmt.Errorf("write retention_log: %w", err)
 	}

@@ -51,6 +51,7 @@ func TestPass(t *testing.T) {
 	o := DefaultOptions()
 	o.Reserve = 1
 	k := keeper(t, conn, o)
+	k.settles = -time.Hour
 	behind := map[time.Time]bool{}
 	known := false
 	k.Behind = func() (map[time.Time]bool, bool) { return behind, known }
@@ -73,6 +74,10 @@ func TestPass(t *testing.T) {
 	pass(t, k)
 	localtest.Expect(t, conn, "SELECT count() FROM flows", 1200) // nobody knows what has been summed
 	known = true
+	k.settles = settling
+	pass(t, k)
+	localtest.Expect(t, conn, "SELECT count() FROM flows", 1200) // it has just been written
+	k.settles = -time.Hour
 	pass(t, k)
 	localtest.Expect(t, conn, "SELECT count() FROM flows", 900)
 	localtest.Expect(t, conn, "SELECT count() FROM flows WHERE toDate(start) = '"+held+"'", 300)

@@ -21,9 +21,11 @@ func Measure(ctx context.Context, conn driver.Conn, o Options) (Usage, error) {
 	defer rows.Close()
 	for rows.Next() {
 		var p Partition
-		if err := rows.Scan(&p.Table, &p.Name, &p.Bytes, &p.Rows); err != nil {
+		var quiet int64
+		if err := rows.Scan(&p.Table, &p.Name, &p.Bytes, &p.Rows, &quiet); err != nil {
 			return u, fmt.Errorf("measure tables: %w", err)
 		}
+		p.Quiet = time.Duration(quiet) * time.Second
 		u.Tables[p.Table] += p.Bytes
 		u.Used += p.Bytes
 		if p.Name != "" {

@@ -30,10 +30,6 @@ import (
 	"github.com/tapwatch/tapwatch/proto/kit/ops"
 )
 
-// Retention is how long after `received` rows are kept: the TTL of `flows` and
-// `batches` (a test compares). What is older on arrival is not written at all.
-const Retention = 90 * 24 * time.Hour
-
 // Errors of Put that no waiting heals.
 var (
 	// ErrPartial: some rows of an insert are there and others are not, or there are too many.
@@ -42,13 +38,16 @@ var (
 	ErrAltered = errors.New("stored with other content")
 )
 
-// Config is what New needs; all fields but Enrich and Reserve are required.
+// Config is what New needs; all fields but Enrich, Keep and Reserve are required.
 type Config struct {
 	Conn    driver.Conn
 	Timeout time.Duration // of one insert or query
 	Ops     *ops.Ops
 	Enrich  Enricher // nil: rows are stored as they come
-	Reserve int64    // octets of the disk that inserts leave free; 0: 5 %, at most 2 GiB; negative: none
+	// Keep is how long rows are kept after they were received: what is older on
+	// arrival is expired, and not written at all. 0: for ever.
+	Keep    time.Duration
+	Reserve int64 // octets of the disk that inserts leave free; 0: 5 %, at most 2 GiB; negative: none
 }
 
 // Enricher adds what is known about flows besides what the probe saw. It is
@@ -67,6 +66,7 @@ type Store struct {
 	conn        driver.Conn
 	enrich      Enricher
 	timeout     time.Duration
+	keep        time.Duration
 	ops         *ops.Ops
 	log         *slog.Logger
 	metrics     *metrics
@@ -80,7 +80,7 @@ type Store struct {
 // New returns a Store; the schema must be there already.
 func New(cfg Config) *Store {
 	return &Store{
-		conn: cfg.Conn, timeout: cfg.Timeout, ops: cfg.Ops, log: cfg.Ops.Log,
+		conn: cfg.Conn, timeout: cfg.Timeout, keep: cfg.Keep, ops: cfg.Ops, log: cfg.Ops.Log,
 		metrics: newMetrics(cfg.Ops.Registry), instance: newInstance(),
 		guard:  guard{reserve: cfg.Reserve},
 		enrich: cfg.Enrich, insertFlows: insertFlows(cfg.Enrich),
@@ -167,7 +167,7 @@ func (s *Store) sort(b *consume.Block) []message {
 		switch {
 		case m.Batch == nil:
 			m.status = quarantined
-		case m.Time.Add(Retention).Before(now):
+		case s.keep > 0 && m.Time.Add(s.keep).Before(now):
 			m.status = expired
 		default:
 			m.days = splitDays(m.Batch)

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"testing"
 	"time"
 
@@ -240,18 +239,6 @@ func TestAlarm(t *testing.T) {
 			t.Errorf("got %v, want ErrAltered", err)
 		}
 	})
-}
-
-// The TTL that the tables have is the one that decides what expires on arrival.
-func TestRetentionIsTheTables(t *testing.T) {
-	_, conn := database(t)
-	var ddl string
-	if err := conn.QueryRow(t.Context(), "SELECT create_table_query FROM system.tables WHERE database = currentDatabase() AND name = 'flows'").Scan(&ddl); err != nil {
-		t.Fatal(err)
-	}
-	if want := fmt.Sprintf("TTL toDateTime(received) + toIntervalDay(%d)", int(Retention.Hours()/24)); !strings.Contains(ddl, want) {
-		t.Errorf("flows has not %q: %s", want, ddl)
-	}
 }
 
 func TestTrouble(t *testing.T) {
