@@ -66,11 +66,8 @@ cross: ## the probe for Windows and macOS, where it reads captures
 e2e: $(NATIVE) ## the chain on many captures, in full
 	cd deploy && TAPWATCH_E2E=full $(GOTEST) -count=1 -timeout 40m -v ./e2e
 
-e2e-kill: $(NATIVE) ## 200 000 flows while everything is killed, and proof that the rig notices loss
-	cd deploy && TAPWATCH_E2E=full $(GOTEST) -count=1 -timeout 40m -v -run 'Kill' ./e2e
-
 e2e-chaos: $(NATIVE) ## 500 faults of all kinds from a seed (SEED=n repeats one), compared flow by flow; and every planted bug must be caught
-	cd deploy && TAPWATCH_E2E=full TAPWATCH_SEED=$(SEED) $(GOTEST) -count=1 -timeout 60m -v -run 'Chaos|Mutants' ./e2e/...
+	cd deploy && TAPWATCH_E2E=full TAPWATCH_SEED=$(SEED) $(GOTEST) -count=1 -timeout 90m -v -run 'Chaos|Mutants' ./e2e/...
 
 gen: ## protobuf code (needs protoc)
 	cd deploy && go build -o $(BIN)/protoc-gen-go google.golang.org/protobuf/cmd/protoc-gen-go
@@ -83,5 +80,5 @@ $(NATIVE): deploy/tapwatch/package-lock.json
 	npm ci --prefix deploy/tapwatch --no-audit --no-fund
 	@touch $@
 
-.PHONY: help demo test check build tapwatch lint race fuzz bench bench-probe bench-store cross e2e e2e-chaos e2e-kill quality gen clean
+.PHONY: help demo test check build tapwatch lint race fuzz bench bench-probe bench-store cross e2e e2e-chaos quality gen clean
 .DEFAULT_GOAL := help
