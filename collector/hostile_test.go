@@ -14,7 +14,7 @@ import (
 // payloads are n texts that would do something, were they SQL, a pattern, a path
 // or a parameter.
 func payloads(n int) (list []string) {
-	starts := []string{"'", "\"", "`", "\\", "\\'", "')", "'))", "''", "$$", "/*", "--", "{", "?", "@p", "%", "\x00", "\n", "\t", "‮", "’", "é", ""}
+	starts := []string{"'", "\"", "`", "\\", "\\'", "')", "'))", "''", "$$", "/*", "--", "{", "?", "@p", "%", "\x00", "\n", "\t", "\u202e", "’", "é", ""}
 	middles := []string{"; DROP TABLE flows", " OR 1=1", " UNION ALL SELECT password FROM system.users", " SETTINGS readonly=0", "{probe:Identifier}",
 		"{a:String}", "${jndi:ldap://x/a}", "<script>alert(1)</script>", "=cmd|' /C calc'!A0", "../../etc/passwd", "%s%n%d", "INTO OUTFILE '/tmp/x'",
 		"(SELECT file('/etc/passwd'))", "\\x27", "\\0", "\x1b[2J", "{{.}}", "NaN", "NULL", strings.Repeat("a", 1000)}

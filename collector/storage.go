@@ -12,6 +12,7 @@ import (
 	"github.com/tapwatch/tapwatch/proto/kit"
 	"github.com/tapwatch/tapwatch/proto/kit/clickhouse"
 	"github.com/tapwatch/tapwatch/proto/kit/kafka"
+	"github.com/tapwatch/tapwatch/proto/kit/ops"
 	"github.com/tapwatch/tapwatch/proto/table"
 )
 
@@ -32,6 +33,21 @@ func Open(ctx context.Context, cfg Config) (driver.Conn, error) {
 		return nil, errors.Join(err, conn.Close())
 	}
 	return conn, nil
+}
+
+// Materialize gives the days that are stored the projections of this version's
+// schema, see table.Materialize, and returns how many it made.
+func Materialize(ctx context.Context, cfg Config) (int, error) {
+	o, err := ops.New("collector", ops.Config{LogLevel: cfg.Ops.LogLevel, LogFormat: cfg.Ops.LogFormat})
+	if err != nil {
+		return 0, err
+	}
+	conn, err := Open(ctx, cfg)
+	if err != nil {
+		return 0, err
+	}
+	defer conn.Close()
+	return table.Materialize(ctx, conn, o.Log)
 }
 
 // Restore brings the database back from a backup of the database called name,

@@ -20,9 +20,6 @@ type parsed struct {
 	standard   uint8 // confidence of those that say none
 }
 
-// errFull ends the reading of a list.
-var errFull = errors.New("more indicators than are allowed")
-
 // add takes one entry; ok false: it was not understood.
 func (p *parsed) add(k kind, value string, ok bool, confidence uint8, expires uint32) {
 	if confidence == 0 {

@@ -293,13 +293,6 @@ func kerberosError(v string, _ map[string]string) string {
 	return v
 }
 
-func beforeSlash(v string, _ map[string]string) string {
-	if i := strings.LastIndexByte(v, '/'); i >= 0 {
-		return v[:i]
-	}
-	return v
-}
-
 // zeekPath undoes the escapes of Zeek's logs; <share_root> is a file without a name.
 func zeekPath(v string, _ map[string]string) string {
 	if v == "<share_root>" {

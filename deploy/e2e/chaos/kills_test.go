@@ -1,10 +1,8 @@
 package chaos
 
 import (
-	"bytes"
 	"context"
 	"crypto/sha256"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"syscall"
@@ -102,18 +100,6 @@ func (r *rig) cutInserts() int {
 	n := 0
 	for _, reply := range r.toRows.LostReplies() {
 		if len(reply) > 0 && reply[len(reply)-1] == 5 {
-			n++
-		}
-	}
-	return n
-}
-
-// lostProduces is how many produce requests succeeded whose answer was
-// swallowed: after the topic stand a count, the partition and the error, 0.
-func (r *rig) lostProduces() int {
-	n := 0
-	for _, reply := range r.toKafka.LostReplies() {
-		if _, rest, ok := bytes.Cut(reply, []byte(killTopic)); ok && len(rest) >= 10 && binary.BigEndian.Uint16(rest[8:]) == 0 {
 			n++
 		}
 	}
