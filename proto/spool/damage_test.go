@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 
 	"github.com/tapwatch/tapwatch/proto/seal"
@@ -353,4 +354,30 @@ func fuzzScan(t *testing.T, data []byte, id segmentID, key *seal.Key) {
 func FuzzState(f *testing.F) {
 	f.Add([]byte("TWST\x02\x00\x00\x00\x00\x00\x00\x00{}"))
 	f.Fuzz(func(t *testing.T, data []byte) { decodeState(data) })
+}
+
+// A stray header that is cut within its last octets, which no CRC covers, must not hide the header behind it.
+func TestHeaderBehindACutOne(t *testing.T) {
+	dir := t.TempDir()
+	s := mustOpen(t, Config{Dir: dir, MaxBytes: 8 << 20})
+	for seq := range uint64(4) {
+		mustAppend(t, s, testRecord(1, 0, seq))
+	}
+	s.Close()
+	file := segmentFiles(t, dir)[0]
+	content, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	id, _ := parseName(filepath.Base(file))
+	all, _ := scan(content, id, nil)
+	for cut := range headerBytes - ackOffset + 1 {
+		at := int(all[2].off) - 1 // the last octet of record 1
+		stray := content[all[3].off : int(all[3].off)+headerBytes-cut]
+		b := slices.Concat(content[:at], stray, content[at:])
+		found, _ := scan(b, id, nil)
+		if len(found) != 4 || !found[0].good || found[1].good || !found[2].good || !found[3].good {
+			t.Errorf("cut by %d octets: %+v", cut, found)
+		}
+	}
 }

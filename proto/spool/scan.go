@@ -38,7 +38,7 @@ func scan(data []byte, g segmentID, key *seal.Key) (found []entry, tail int) {
 		e := entry{header: h, off: int64(pos)}
 		old, seen := at[h.index]
 		if seen && found[old].good {
-			pos += headerBytes // a copy of what we have
+			pos += ackOffset // a copy of what we have
 			continue
 		}
 		stop := pos + h.len()
@@ -61,7 +61,7 @@ func scan(data []byte, g segmentID, key *seal.Key) (found []entry, tail int) {
 		if e.good {
 			pos = stop
 		} else {
-			pos += headerBytes
+			pos += ackOffset // its CRC vouches for no more: another header may begin within the word behind it
 		}
 		end = max(end, pos)
 		if !e.good {
