@@ -55,8 +55,9 @@ func TestLostReplies(t *testing.T) {
 	if n := p.Swallowed(); n != 10 {
 		t.Errorf("%d replies were lost, want 10: the test has not tested", n)
 	}
-	if hits := metric("tapwatch_collector_store_dedup_hits_total"); hits < 8 {
-		t.Errorf("%v inserts were dropped as known, want about 10", hits)
+	// Before it tries again the collector looks; a late row it finds only by the server's answer.
+	if hits, present := metric("tapwatch_collector_store_dedup_hits_total"), metric("tapwatch_collector_store_present_rows_total"); hits+present/200 < 8 {
+		t.Errorf("%v inserts were dropped as known and %v rows found, want about 10 inserts of 200 rows", hits, present)
 	}
 	if n := metric("tapwatch_collector_consume_stopped_partitions"); n != 0 {
 		t.Errorf("%v partitions stopped", n)
