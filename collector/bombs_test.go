@@ -90,7 +90,7 @@ func TestBombs(t *testing.T) {
 	}
 	produce(t, r.client, cfg.Topic, 0, good[1:]...)
 	r.until("SELECT count() FROM flows", 4001, 60*time.Second)
-	r.want("SELECT count() FROM batches FINAL WHERE status = 'quarantined'", uint64(bad))
+	r.until("SELECT count() FROM batches FINAL WHERE status = 'quarantined'", uint64(bad), 60*time.Second)
 	r.want("SELECT count() FROM flows WHERE probe = 'odd' AND toYear(start) = 1970", 1)
 	after := peak(t, cmd.Process.Pid)
 	t.Logf("peak %d MiB before, %d MiB after", before>>20, after>>20)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"sync/atomic"
 	"time"
 
@@ -269,6 +270,9 @@ func (p *partition) quarantine(ctx context.Context, r refusal) error {
 // lastTime is what ClickHouse's DateTime can hold: 2106-02-07.
 const lastTime = int64(1<<32-1) * int64(time.Second)
 
+// hugeMessage is larger than any that a probe makes.
+const hugeMessage = 2 * flow.MaxMessageBytes
+
 // message decodes what was read, and reports what it costs.
 func (p *partition) message(k kafka.Message) (Message, int64) {
 	m := Message{Offset: k.Offset, Time: k.Time, Sum: xxhash.Sum64(k.Value)}
@@ -282,6 +286,9 @@ func (p *partition) message(k kafka.Message) (Message, int64) {
 	if m.Refused != nil {
 		m.Batch = nil
 		m.Time = sane(m.Time, 0)
+		if len(k.Value) >= hugeMessage || errors.Is(m.Refused, flow.ErrOversized) {
+			runtime.GC() // such are rare, or an attack: what it took is not added to the next one's
+		}
 		return m, cost(nil) + int64(len(k.Value))
 	}
 	m.Time = sane(m.Time, m.Batch.Header().SealedNs)
