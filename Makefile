@@ -18,7 +18,7 @@ demo: ## the whole chain on recorded attacks, with its page; PCAP=file, IFACE=et
 	$(BIN)/tapwatch up $(if $(PCAP),-r '$(PCAP)',$(if $(IFACE),-i '$(IFACE)',-r deploy/demo/captures --state .state/demo --fresh))
 
 test: $(NATIVE) ## all tests
-	@for m in $(MODULES); do echo "== $$m"; (cd $$m && $(GOTEST) ./...) || exit 1; done
+	$(GOTEST) $(MODULES:%=./%/...)
 
 check: lint test ## lint and test
 
