@@ -10,6 +10,8 @@ import (
 
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/tapwatch/tapwatch/proto/kit/clickhouse"
 )
 
 // Alert is one incident, as the table alerts has it.
@@ -112,15 +114,15 @@ func (c *Console) alerts(ctx context.Context, in *alertsInput) (*answer[Alerts],
 	}
 	w := where{params: r.params()}
 	if in.Detector != "" {
-		w.add("detector = {detector:String}", "detector", text(in.Detector))
+		w.add("detector = {detector:String}", "detector", clickhouse.Text(in.Detector))
 	}
 	if in.Severity != "" {
 		w.add("indexOf(['info', 'low', 'medium', 'high', 'critical'], severity) >= indexOf(['info', 'low', 'medium', 'high', 'critical'], {severity:String})",
-			"severity", text(in.Severity))
+			"severity", clickhouse.Text(in.Severity))
 	}
 	if in.Entity != "" {
 		w.add("actor = {entity:String} OR victim = {entity:String} OR has(entities, {entity:String}) OR arrayExists(e -> substring(e, position(e, '=') + 1) = {entity:String}, entities)",
-			"entity", text(in.Entity))
+			"entity", clickhouse.Text(in.Entity))
 	}
 	from := ` FROM alerts FINAL WHERE end >= {from:DateTime64(9, 'UTC')} AND start < {to:DateTime64(9, 'UTC')}` + w.sql()
 	err = c.db.each(ctx, "SELECT toString(severity), count()"+from+" GROUP BY 1", w.params, func(rows driver.Rows) error {
@@ -162,7 +164,7 @@ type OneAlert struct {
 func (c *Console) alertByID(ctx context.Context, id string) (Alert, timeRange, error) {
 	var a Alert
 	found := false
-	err := c.db.each(ctx, "SELECT "+alertColumns+" FROM alerts FINAL WHERE id = {id:String} LIMIT 1", params{"id": text(id)}, func(rows driver.Rows) (err error) {
+	err := c.db.each(ctx, "SELECT "+alertColumns+" FROM alerts FINAL WHERE id = {id:String} LIMIT 1", params{"id": clickhouse.Text(id)}, func(rows driver.Rows) (err error) {
 		a, err = scanAlert(rows)
 		found = true
 		return err

@@ -21,6 +21,7 @@ import (
 	"github.com/chromedp/chromedp"
 
 	"github.com/tapwatch/tapwatch/analyzer/alert"
+	"github.com/tapwatch/tapwatch/proto/kit/clickhouse"
 )
 
 // browser starts a headless Chromium that ends with the test.
@@ -122,7 +123,7 @@ func TestNothingFromTheWireRuns(t *testing.T) {
 		a.Entities, a.Reasons, a.Techniques, a.Missing = []string{"actor=" + text}, []string{text}, []string{text}, []string{text}
 		a.SubScores, a.Baseline = map[string]float64{text: .5}, text
 		a.EvidenceSQL = "SELECT {text:String} AS x, 1 AS `" + strings.ReplaceAll(text, "`", "'") + "`"
-		a.EvidenceParams = map[string]string{"text": textParameter(text)}
+		a.EvidenceParams = map[string]string{"text": clickhouse.Text(text)}
 		a.FlowIDs = []string{fmt.Sprintf("%s/7/0/%d", strings.ReplaceAll(text, ",", ""), i+1)}
 		if raised := r.raise(a); i == 2 {
 			first = raised.ID
@@ -215,9 +216,6 @@ func evaluate[T any](expression string, then func(T)) action {
 }
 
 func into(m map[string]string, name string) func(string) { return func(s string) { m[name] = s } }
-
-// textParameter is how a detector writes a String parameter.
-func textParameter(s string) string { return text(s) }
 
 // screenshot writes what the browser shows into the folder TAPWATCH_SCREENSHOTS,
 // if that is set.

@@ -16,11 +16,8 @@ import (
 )
 
 // params are the values of {name:Type} in a statement, in the text form that
-// ClickHouse reads. Strings go through text.
+// ClickHouse reads. Strings go through clickhouse.Text.
 type params = query.Params
-
-// text writes a string the way ClickHouse reads a String parameter.
-func text(s string) string { return query.Escape(s) }
 
 // stamp writes a time as a DateTime64(9, 'UTC') parameter.
 func stamp(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05.000000000") }

@@ -9,6 +9,8 @@ import (
 
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/tapwatch/tapwatch/proto/kit/clickhouse"
 )
 
 type ledgerInput struct {
@@ -128,7 +130,7 @@ func (c *Console) ledger(ctx context.Context, in *ledgerInput) (*answer[Ledger],
 // where that could not be read, by when Kafka got them.
 func (d *database) batches(ctx context.Context, r timeRange, probe string, of func(string) *Account) error {
 	p := r.params()
-	p["probe"] = text(probe)
+	p["probe"] = clickhouse.Text(probe)
 	return d.each(ctx, `SELECT probe, toString(status), count(), sum(rows) FROM batches FINAL
 		WHERE if(toUnixTimestamp64Nano(clock) = 0, toDateTime64(received, 9, 'UTC'), clock) BETWEEN {from:DateTime64(9, 'UTC')} AND {to:DateTime64(9, 'UTC')}
 			AND ({probe:String} = '' OR probe = {probe:String})
@@ -149,7 +151,7 @@ func (d *database) batches(ctx context.Context, r timeRange, probe string, of fu
 // order and the next one.
 func (d *database) interruptions(ctx context.Context, r timeRange, probe string, of func(string) *Account) error {
 	p := r.params()
-	p["probe"] = text(probe)
+	p["probe"] = clickhouse.Text(probe)
 	return d.each(ctx, `SELECT probe, last, next, open
 		FROM (
 			SELECT probe, last, ended, open, leadInFrame(first) OVER (PARTITION BY probe ORDER BY began ROWS BETWEEN CURRENT ROW AND UNBOUNDED FOLLOWING) AS next

@@ -10,6 +10,7 @@ import (
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 
 	"github.com/tapwatch/tapwatch/analyzer/query"
+	"github.com/tapwatch/tapwatch/proto/kit/clickhouse"
 )
 
 const (
@@ -126,7 +127,7 @@ func (c *Console) timeseries(ctx context.Context, in *timeseriesInput) (*answer[
 			return nil, fmt.Errorf("read the largest applications: %w", err)
 		}
 		for i := range apps {
-			p.Params["app"+fmt.Sprint(i)] = text(apps[i])
+			p.Params["app"+fmt.Sprint(i)] = clickhouse.Text(apps[i])
 			apps[i] = "{app" + fmt.Sprint(i) + ":String}"
 		}
 		if len(apps) > 0 {

@@ -5,6 +5,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/tapwatch/tapwatch/proto/kit/clickhouse"
 )
 
 // Params are the values of {name:Type} in a statement, in the text form that
@@ -18,12 +20,6 @@ func (p Params) add(typ, value string) string {
 	p[name] = value
 	return "{" + name + ":" + typ + "}"
 }
-
-// Escape writes a text the way ClickHouse reads a String parameter: in its
-// tab-separated form, where a backslash begins an escape.
-func Escape(s string) string { return stringEscapes.Replace(s) }
-
-var stringEscapes = strings.NewReplacer(`\`, `\\`, "\t", `\t`, "\n", `\n`, "\r", `\r`, "\x00", `\0`, "\b", `\b`, "\f", `\f`)
 
 // elementEscapes are for a text within an Array parameter, in single quotes.
 var elementEscapes = strings.NewReplacer(`\`, `\\`, `'`, `\'`, "\t", `\t`, "\n", `\n`, "\r", `\r`, "\x00", `\0`, "\b", `\b`, "\f", `\f`)
@@ -244,7 +240,7 @@ func (c *Column) parameter() string {
 func (c *Column) encode(v value) string {
 	switch c.Kind {
 	case Text:
-		return Escape(v.text)
+		return clickhouse.Text(v.text)
 	case Address:
 		return v.addr.String()
 	case Moment:

@@ -9,6 +9,7 @@ import (
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 
 	"github.com/tapwatch/tapwatch/proto/kit"
+	"github.com/tapwatch/tapwatch/proto/kit/clickhouse"
 )
 
 // Place of a backup, as the server sees it: file:PATH below its backups
@@ -23,20 +24,14 @@ func destination(place string) (string, error) {
 	}
 	switch kind {
 	case "file":
-		return "File(" + literal(rest) + ")", nil
+		return "File(" + clickhouse.Literal(rest) + ")", nil
 	case "disk":
 		disk, path, _ := strings.Cut(rest, "/")
-		return "Disk(" + literal(disk) + ", " + literal(path) + ")", nil
+		return "Disk(" + clickhouse.Literal(disk) + ", " + clickhouse.Literal(path) + ")", nil
 	case "s3":
-		return "S3(" + literal(rest) + ")", nil
+		return "S3(" + clickhouse.Literal(rest) + ")", nil
 	}
 	return "", kit.Hint(fmt.Errorf("backup place %q", place), hint)
-}
-
-// literal is a string of SQL. BACKUP takes no parameters; what is quoted here
-// comes from the operator's command line.
-func literal(s string) string {
-	return "'" + strings.NewReplacer(`\`, `\\`, `'`, `\'`).Replace(s) + "'"
 }
 
 // Backup writes the whole database to a place; base is the place of an earlier
@@ -60,7 +55,7 @@ func Backup(ctx context.Context, conn driver.Conn, place, base string) error {
 	if err != nil {
 		return err
 	}
-	if err := conn.Exec(ctx, "BACKUP DATABASE "+quote(name)+" TO "+to+settings); err != nil {
+	if err := conn.Exec(ctx, "BACKUP DATABASE "+clickhouse.Identifier(name)+" TO "+to+settings); err != nil {
 		return fmt.Errorf("back up to %s: %w", place, err)
 	}
 	return nil
@@ -84,7 +79,7 @@ func Restore(ctx context.Context, conn driver.Conn, place, name string) error {
 	if tables > 0 {
 		return kit.Hint(errors.New("restore: the database holds tables"), "restore into an empty database, before a collector has run there")
 	}
-	if err := conn.Exec(ctx, "RESTORE DATABASE "+quote(name)+" AS "+quote(into)+" FROM "+from); err != nil {
+	if err := conn.Exec(ctx, "RESTORE DATABASE "+clickhouse.Identifier(name)+" AS "+clickhouse.Identifier(into)+" FROM "+from); err != nil {
 		return fmt.Errorf("restore from %s: %w", place, err)
 	}
 	return nil

@@ -131,7 +131,7 @@ func (s Subject) parameters(ctx context.Context, settings clickhouse.Settings) c
 
 func (e *Erasure) erase(ctx context.Context, conn driver.Conn, s Subject, t target) error {
 	count := func() (n uint64, err error) {
-		err = conn.QueryRow(s.parameters(ctx, nil), "SELECT count() FROM "+quote(t.table)+" WHERE "+t.where).Scan(&n)
+		err = conn.QueryRow(s.parameters(ctx, nil), "SELECT count() FROM "+kitclickhouse.Identifier(t.table)+" WHERE "+t.where).Scan(&n)
 		return n, err
 	}
 	n, err := count()
@@ -142,7 +142,7 @@ func (e *Erasure) erase(ctx context.Context, conn driver.Conn, s Subject, t targ
 		return nil
 	}
 	// Not a lightweight delete: the octets themselves have to go.
-	if err := conn.Exec(s.parameters(ctx, clickhouse.Settings{"mutations_sync": 2}), "ALTER TABLE "+quote(t.table)+" DELETE WHERE "+t.where); err != nil {
+	if err := conn.Exec(s.parameters(ctx, clickhouse.Settings{"mutations_sync": 2}), "ALTER TABLE "+kitclickhouse.Identifier(t.table)+" DELETE WHERE "+t.where); err != nil {
 		return fmt.Errorf("erase from %s: %w", t.table, err)
 	}
 	left, err := count()
@@ -189,7 +189,7 @@ func targets(ctx context.Context, conn driver.Conn, s Subject) ([]target, error)
 
 // condition is how a column tells of a subject of this kind, "" not at all.
 func condition(kind, column, typ string) string {
-	q := quote(column)
+	q := kitclickhouse.Identifier(column)
 	array := strings.HasPrefix(typ, "Array(")
 	switch {
 	case kind == Address && typ == "IPv6":
@@ -206,11 +206,6 @@ func condition(kind, column, typ string) string {
 		return "has(" + q + ", {text:String})"
 	}
 	return q + " = {text:String}"
-}
-
-// quote makes an identifier of a name that the database has given.
-func quote(name string) string {
-	return "`" + strings.NewReplacer("\\", "\\\\", "`", "\\`").Replace(name) + "`"
 }
 
 // unheld fails if flows of s are on hold.

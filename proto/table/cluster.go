@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
+
+	"github.com/tapwatch/tapwatch/proto/kit/clickhouse"
 )
 
 // In a cluster each shard has a database with the tables of the migrations, under
@@ -87,10 +89,10 @@ func Distribute(ctx context.Context, conn driver.Conn, cluster, readers string) 
 	if err := conn.QueryRow(ctx, "SELECT currentDatabase()").Scan(&own); err != nil {
 		return fmt.Errorf("ask for the database: %w", err)
 	}
-	if err := conn.Exec(ctx, "CREATE DATABASE IF NOT EXISTS "+identifier(readers)); err != nil {
+	if err := conn.Exec(ctx, "CREATE DATABASE IF NOT EXISTS "+clickhouse.Identifier(readers)); err != nil {
 		return fmt.Errorf("create database %s: %w", readers, err)
 	}
-	rows, err := conn.Query(ctx, distributed, driver.NamedValue{Name: "readers", Value: readers}, driver.NamedValue{Name: "engine", Value: "Distributed(" + literal(cluster) + ", " + literal(own) + ", "})
+	rows, err := conn.Query(ctx, distributed, driver.NamedValue{Name: "readers", Value: readers}, driver.NamedValue{Name: "engine", Value: "Distributed(" + clickhouse.Literal(cluster) + ", " + clickhouse.Literal(own) + ", "})
 	if err != nil {
 		return fmt.Errorf("list the tables of %s: %w", own, err)
 	}
@@ -102,15 +104,15 @@ func Distribute(ctx context.Context, conn driver.Conn, cluster, readers string) 
 		if err := rows.Scan(&name, &kind, &text, &whole, &parameters); err != nil {
 			return fmt.Errorf("list the tables of %s: %w", own, err)
 		}
-		at := identifier(readers) + "." + identifier(name)
+		at := clickhouse.Identifier(readers) + "." + clickhouse.Identifier(name)
 		switch {
 		case kind == "Dictionary":
 			statements = append(statements, strings.Replace(whole, "CREATE DICTIONARY "+own+"."+name, "CREATE OR REPLACE DICTIONARY "+at, 1))
 		case parameters:
 			statements = append(statements, "CREATE OR REPLACE VIEW "+at+" AS "+strings.ReplaceAll(text, own+".", readers+"."))
 		default:
-			statements = append(statements, "CREATE OR REPLACE TABLE "+at+" AS "+identifier(own)+"."+identifier(name)+
-				" ENGINE = Distributed("+literal(cluster)+", "+literal(own)+", "+literal(name)+", 0)")
+			statements = append(statements, "CREATE OR REPLACE TABLE "+at+" AS "+clickhouse.Identifier(own)+"."+clickhouse.Identifier(name)+
+				" ENGINE = Distributed("+clickhouse.Literal(cluster)+", "+clickhouse.Literal(own)+", "+clickhouse.Literal(name)+", 0)")
 		}
 	}
 	if err := rows.Err(); err != nil {
@@ -122,14 +124,4 @@ func Distribute(ctx context.Context, conn driver.Conn, cluster, readers string) 
 		}
 	}
 	return nil
-}
-
-// identifier and literal quote names of an operator's configuration: DDL takes no
-// parameters there.
-func identifier(s string) string {
-	return "`" + strings.NewReplacer("\\", "\\\\", "`", "\\`").Replace(s) + "`"
-}
-
-func literal(s string) string {
-	return "'" + strings.NewReplacer(`\`, `\\`, `'`, `\'`).Replace(s) + "'"
 }
