@@ -15,6 +15,7 @@ import (
 
 	"github.com/tapwatch/tapwatch/analyzer/console"
 	"github.com/tapwatch/tapwatch/analyzer/detect"
+	"github.com/tapwatch/tapwatch/analyzer/detect/catalogue"
 	"github.com/tapwatch/tapwatch/analyzer/notify"
 	"github.com/tapwatch/tapwatch/analyzer/schedule"
 	"github.com/tapwatch/tapwatch/proto/kit"
@@ -41,7 +42,7 @@ func Run(ctx context.Context, cfg Config) error {
 		return err
 	}
 	defer conn.Close()
-	detectors := detect.All(cfg.Detect)
+	detectors := catalogue.All(cfg.Detect)
 	page, err := console.New(described(cfg.Console, detectors), conn, o.Log, o.Registry)
 	if err != nil {
 		return err
@@ -135,5 +136,5 @@ func Catchup(ctx context.Context, cfg Config) error {
 	if err := table.Check(ctx, conn); err != nil {
 		return fmt.Errorf("open tables: %w", cfg.ClickHouse.Classify(err))
 	}
-	return schedule.New(cfg.Schedule, conn, detect.All(cfg.Detect), o.Log, nil, nil).Catchup(ctx)
+	return schedule.New(cfg.Schedule, conn, catalogue.All(cfg.Detect), o.Log, nil, nil).Catchup(ctx)
 }

@@ -6,7 +6,7 @@ import (
 	"time"
 
 	"github.com/tapwatch/tapwatch/analyzer/console"
-	"github.com/tapwatch/tapwatch/analyzer/detect"
+	"github.com/tapwatch/tapwatch/analyzer/detect/catalogue"
 	"github.com/tapwatch/tapwatch/analyzer/notify"
 	"github.com/tapwatch/tapwatch/analyzer/schedule"
 	"github.com/tapwatch/tapwatch/proto/kit/clickhouse"
@@ -16,7 +16,7 @@ import (
 // Config is the configuration of an analyzer.
 type Config struct {
 	ClickHouse clickhouse.Config `conf:"clickhouse"`
-	Detect     detect.Config     `conf:"detect"`
+	Detect     catalogue.Config  `conf:"detect"`
 	Schedule   schedule.Config   `conf:"schedule"`
 	Notify     notify.Config     `conf:"notify"`
 	Console    console.Config    `conf:"console"`
@@ -27,7 +27,7 @@ type Config struct {
 func DefaultConfig() Config {
 	return Config{
 		ClickHouse: clickhouse.Config{Addr: []string{"127.0.0.1:9000"}},
-		Detect:     detect.DefaultConfig(),
+		Detect:     catalogue.DefaultConfig(),
 		Schedule:   schedule.DefaultConfig(),
 		Notify:     notify.DefaultConfig(),
 		Console:    console.DefaultConfig(),

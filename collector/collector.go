@@ -19,7 +19,7 @@ import (
 	"github.com/tapwatch/tapwatch/collector/consume"
 	"github.com/tapwatch/tapwatch/collector/enrich"
 	"github.com/tapwatch/tapwatch/collector/retain"
-	"github.com/tapwatch/tapwatch/collector/rollup"
+	"github.com/tapwatch/tapwatch/proto/rollup"
 	"github.com/tapwatch/tapwatch/collector/store"
 	"github.com/tapwatch/tapwatch/proto/kit"
 	"github.com/tapwatch/tapwatch/proto/kit/clickhouse"

@@ -51,6 +51,7 @@ type Alert struct {
 
 	SubScores map[string]float64 // what Score was made of
 	Reasons   []string           // why this severity, for people
+	Unless    []string           // what would have kept it from being raised, for people
 
 	// EvidenceSQL and EvidenceParams reproduce the sub-scores: a query with
 	// parameters as {name:Type}.

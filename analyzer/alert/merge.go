@@ -59,7 +59,7 @@ func (a *Alert) equal(b *Alert) bool {
 		sameFloat(a.Score, b.Score) && sameFloat(a.Confidence, b.Confidence) && sameFloat(a.Magnitude, b.Magnitude) && sameFloat(a.Completeness, b.Completeness) &&
 		slices.Equal(a.Techniques, b.Techniques) && a.Actor == b.Actor && a.Victim == b.Victim && slices.Equal(a.Entities, b.Entities) &&
 		a.Start.Equal(b.Start) && a.End.Equal(b.End) && a.WindowStart.Equal(b.WindowStart) && a.WindowEnd.Equal(b.WindowEnd) &&
-		maps.EqualFunc(a.SubScores, b.SubScores, sameFloat) && slices.Equal(a.Reasons, b.Reasons) &&
+		maps.EqualFunc(a.SubScores, b.SubScores, sameFloat) && slices.Equal(a.Reasons, b.Reasons) && slices.Equal(a.Unless, b.Unless) &&
 		a.EvidenceSQL == b.EvidenceSQL && maps.Equal(a.EvidenceParams, b.EvidenceParams) && a.Baseline == b.Baseline &&
 		slices.Equal(a.FlowIDs, b.FlowIDs) && a.Provisional == b.Provisional && slices.Equal(a.Missing, b.Missing)
 }

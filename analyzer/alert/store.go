@@ -20,7 +20,7 @@ type Store struct {
 func NewStore(conn driver.Conn) *Store { return &Store{conn: conn, now: time.Now} }
 
 const columns = `id, revision, detector, version, title, severity, score, confidence, magnitude, techniques, actor, victim, entities,
-	start, end, window_start, window_end, sub_scores, reasons, evidence_sql, evidence_params, baseline, flow_ids, completeness,
+	start, end, window_start, window_end, sub_scores, reasons, unless, evidence_sql, evidence_params, baseline, flow_ids, completeness,
 	provisional, missing, raised, updated`
 
 // Raised is what became of the alerts given to Raise.
@@ -97,7 +97,7 @@ func (s *Store) Raise(ctx context.Context, found []Alert) (Raised, error) {
 // normal brings an alert to the precision and order of the table.
 func normal(a Alert) Alert {
 	a.Entities, a.Techniques, a.Reasons = orEmpty(a.Entities), orEmpty(a.Techniques), orEmpty(a.Reasons)
-	a.FlowIDs, a.Missing = orEmpty(a.FlowIDs), orEmpty(a.Missing)
+	a.FlowIDs, a.Missing, a.Unless = orEmpty(a.FlowIDs), orEmpty(a.Missing), orEmpty(a.Unless)
 	slices.Sort(a.Entities)
 	a.Start, a.End = a.Start.UTC(), a.End.UTC()
 	a.WindowStart, a.WindowEnd = a.WindowStart.UTC().Truncate(time.Second), a.WindowEnd.UTC().Truncate(time.Second)
@@ -187,7 +187,7 @@ func scan(rows driver.Rows) (Alert, error) {
 	var a Alert
 	var severity string
 	err := rows.Scan(&a.ID, &a.Revision, &a.Detector, &a.Version, &a.Title, &severity, &a.Score, &a.Confidence, &a.Magnitude, &a.Techniques,
-		&a.Actor, &a.Victim, &a.Entities, &a.Start, &a.End, &a.WindowStart, &a.WindowEnd, &a.SubScores, &a.Reasons, &a.EvidenceSQL,
+		&a.Actor, &a.Victim, &a.Entities, &a.Start, &a.End, &a.WindowStart, &a.WindowEnd, &a.SubScores, &a.Reasons, &a.Unless, &a.EvidenceSQL,
 		&a.EvidenceParams, &a.Baseline, &a.FlowIDs, &a.Completeness, &a.Provisional, &a.Missing, &a.Raised, &a.Updated)
 	a.Severity = Severity(severity)
 	return a, err
@@ -204,7 +204,7 @@ func (s *Store) insert(ctx context.Context, list []*Alert) error {
 	}
 	for _, a := range list {
 		err := batch.Append(a.ID, a.Revision, a.Detector, a.Version, a.Title, string(a.Severity), a.Score, a.Confidence, a.Magnitude, a.Techniques,
-			a.Actor, a.Victim, a.Entities, a.Start, a.End, a.WindowStart, a.WindowEnd, a.SubScores, a.Reasons, a.EvidenceSQL,
+			a.Actor, a.Victim, a.Entities, a.Start, a.End, a.WindowStart, a.WindowEnd, a.SubScores, a.Reasons, a.Unless, a.EvidenceSQL,
 			a.EvidenceParams, a.Baseline, a.FlowIDs, a.Completeness, a.Provisional, a.Missing, a.Raised, a.Updated)
 		if err != nil {
 			_ = batch.Abort()

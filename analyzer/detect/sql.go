@@ -9,10 +9,10 @@ import (
 
 var comments = regexp.MustCompile(`(?m)^\s*--.*\n`)
 
-// compose makes the text of a statement from a file: without its comments, and
-// with the shared expressions of expression.go in place of /*name*/. Only text
-// of this package goes in, never data.
-func compose(file string) string {
+// Compose makes the text of a statement from a file: without its comments, and
+// with the shared expressions of expressions in place of /*name*/. Only text of
+// detectors goes in, never data.
+func Compose(file string) string {
 	return strings.TrimSpace(comments.ReplaceAllString(expressions().Replace(file), ""))
 }
 

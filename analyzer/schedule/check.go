@@ -17,9 +17,9 @@ import (
 // collector is done, so what is not there will not come.
 const catchupVisible = 5 * time.Second
 
-// visible returns those windows whose promised rows are in flows, or have been
-// waited for in vain.
-func (s *Scheduler) visible(ctx context.Context, list []*window, catchup bool) ([]*window, error) {
+// visible returns those windows whose promised rows are in flows, and in the
+// rollups that the detector reads, or have been waited for in vain.
+func (s *Scheduler) visible(ctx context.Context, j *job, list []*window, catchup bool) ([]*window, error) {
 	from, to := list[0].start, list[len(list)-1].end
 	rows, err := s.conn.Query(ctx, `SELECT intDiv(toInt64(toUnixTimestamp(start)), 60) AS m, count() FROM flows
 		WHERE start >= {from:DateTime('UTC')} AND start < {to:DateTime('UTC')} GROUP BY m`, between(from, to)...)
@@ -39,6 +39,10 @@ func (s *Scheduler) visible(ctx context.Context, list []*window, catchup bool) (
 	if err := rows.Err(); err != nil {
 		return nil, fmt.Errorf("count flows: %w", err)
 	}
+	built, err := s.built(ctx, j, from, to)
+	if err != nil {
+		return nil, err
+	}
 	now, patience := s.now(), s.cfg.Visible
 	if catchup {
 		patience = catchupVisible
@@ -51,8 +55,8 @@ func (s *Scheduler) visible(ctx context.Context, list []*window, catchup bool) (
 			there += count[m]
 		}
 		promised := s.progress.rows(w.start, w.end)
-		w.short = 1
-		if there < promised {
+		w.short, w.unbuilt = 1, !built(w)
+		if there < promised || w.unbuilt {
 			if w.unseen.IsZero() {
 				w.unseen = now
 			}
@@ -60,8 +64,10 @@ func (s *Scheduler) visible(ctx context.Context, list []*window, catchup bool) (
 				waits = true
 				continue
 			}
-			w.short = float64(there) / float64(promised)
-			s.metrics.short.Add(float64(promised - there))
+			if there < promised {
+				w.short = float64(there) / float64(promised)
+				s.metrics.short.Add(float64(promised - there))
+			}
 		} else {
 			w.unseen = time.Time{}
 		}
@@ -73,6 +79,42 @@ func (s *Scheduler) visible(ctx context.Context, list []*window, catchup bool) (
 	}
 	return ready, nil
 }
+
+// built tells of windows whether the whole hours in them are in the rollups that
+// the detector reads.
+func (s *Scheduler) built(ctx context.Context, j *job, from, to int64) (func(*window) bool, error) {
+	if len(j.info.Rollups) == 0 {
+		return func(*window) bool { return true }, nil
+	}
+	rows, err := s.conn.Query(ctx, `SELECT at, min(built) FROM
+		(SELECT rollup, toInt64(toUnixTimestamp(bucket)) AS at, argMax(raw_rows, (build, cover)) AS built FROM rollup_builds
+		 WHERE rollup IN {rollups:Array(String)} AND bucket >= {from:DateTime('UTC')} AND bucket < {to:DateTime('UTC')} GROUP BY rollup, bucket)
+		GROUP BY at HAVING uniqExact(rollup) = length({rollups:Array(String)})`,
+		append(between(from, to), clickhouse.Named("rollups", j.info.Rollups))...)
+	if err != nil {
+		return nil, fmt.Errorf("read rollup_builds: %w", err)
+	}
+	defer rows.Close()
+	count := map[int64]uint64{}
+	for rows.Next() {
+		var at int64
+		var n uint64
+		if err := rows.Scan(&at, &n); err != nil {
+			return nil, fmt.Errorf("read rollup_builds: %w", err)
+		}
+		count[at] = n
+	}
+	return func(w *window) bool {
+		for h := -floor(-w.start, hour); h+hour <= w.end; h += hour {
+			if count[h] < s.progress.rows(h, h+hour) {
+				return false
+			}
+		}
+		return true
+	}, rows.Err()
+}
+
+const hour = 3600 // seconds
 
 func earliest(a, b time.Time) time.Time {
 	if b.Before(a) {
@@ -126,6 +168,9 @@ func (s *Scheduler) annotate(ctx context.Context, done []outcome, found []alert.
 		}
 		if sum.seen > 0 {
 			a.Completeness = min(1, float64(sum.flows)/float64(sum.seen)) * w.short
+		}
+		if w.unbuilt {
+			a.Reasons = append(a.Reasons, "the rollups of the window were not finished")
 		}
 		if w.short < 1 {
 			a.Reasons = append(a.Reasons, fmt.Sprintf("only %.1f %% of the rows promised for the window could be read", 100*w.short))

@@ -19,6 +19,7 @@ type window struct {
 	judged     time.Time     // wall clock of the last provisional run
 	unseen     time.Time     // wall clock since when promised rows are not in flows
 	short      float64       // share of the promised rows that is in flows, if it is judged without the rest
+	unbuilt    bool          // rollups that the detector reads lack rows of it
 	retry      time.Time     // not before
 	pause      time.Duration // between the last two attempts
 }

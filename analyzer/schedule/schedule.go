@@ -220,7 +220,7 @@ func chunkOf(list []*window) int {
 
 // judge runs one detector over windows in order of time.
 func (s *Scheduler) judge(ctx context.Context, j *job, list []*window, closed, catchup bool) (failed, err error) {
-	list, err = s.visible(ctx, list, catchup)
+	list, err = s.visible(ctx, j, list, catchup)
 	if err != nil || len(list) == 0 {
 		return nil, err
 	}

@@ -28,17 +28,17 @@ var pieces = map[string]string{
 	"proto/table":           "names of our tables and columns; names of the cluster and its databases, quoted",
 	"collector/enrich":      "names of our tables, expressions over our columns",
 	"collector/retain":      "names of our tables and columns, days as numbers, partitions that were read as a date, places of backups, quoted",
-	"collector/rollup":      "names of our tables and columns",
+	"proto/rollup":          "names of our tables and columns",
 	"collector/store":       "names of our columns",
 	"analyzer":              "what analyzer/query made, names of our columns",
 	"analyzer/alert":        "names of our columns",
 	"analyzer/console":      "what analyzer/query made, names of our columns by an allow-list",
-	"analyzer/detect":       "names of our columns",
+	"analyzer/detect":       "columns of the structs that rows are read into",
 	"analyzer/query":        "tables and columns of its own lists, and placeholders, see its proof",
 }
 
 // formats are the packages whose formats are SQL: they put in names of ours.
-var formats = map[string]bool{"collector/rollup": true}
+var formats = map[string]bool{"proto/rollup": true}
 
 // S4: no SQL is built from data. Text that looks like SQL is no format, and is
 // joined only in packages that say from what.

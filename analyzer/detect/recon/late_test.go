@@ -1,32 +1,31 @@
-package detect_test
+package recon_test
 
 import (
 	"context"
 	"testing"
 	"time"
 
-	"github.com/tapwatch/tapwatch/analyzer/detect"
-
+	"github.com/tapwatch/tapwatch/analyzer/detect/detecttest"
 	"github.com/tapwatch/tapwatch/proto/local/localtest"
 )
 
 // A batch that comes late re-opens its windows: the alert keeps its id and gets a
 // revision; windows it does not touch are left alone.
 func TestLateBatchMakesARevision(t *testing.T) {
-	start, rows, err := parseFlows(`start 2026-03-02T10:00:00Z
+	start, rows, err := detecttest.ParseFlows(`start 2026-03-02T10:00:00Z
 at=+2m n=40 every=500ms src=10.0.0.66 dst=10.0.1.5 port={i+1} state=REJ
 at=+1h n=1 src=10.0.0.7 dst=10.0.1.5 port=443 out=800 in=4000`)
 	if err != nil {
 		t.Fatal(err)
 	}
 	conn := localtest.Tables(t)
-	load(t, conn, start, rows[:20], 1)
-	load(t, conn, start, rows[40:], 2)
-	catchup(t, conn, detect.DefaultConfig())
-	before := stored(t, conn)
-	load(t, conn, start, rows[20:40], 3)
-	catchup(t, conn, detect.DefaultConfig())
-	after := stored(t, conn)
+	detecttest.Load(t, conn, start, rows[:20], 1)
+	detecttest.Load(t, conn, start, rows[40:], 2)
+	detecttest.Catchup(t, conn, all())
+	before := detecttest.Stored(t, conn)
+	detecttest.Load(t, conn, start, rows[20:40], 3)
+	detecttest.Catchup(t, conn, all())
+	after := detecttest.Stored(t, conn)
 	if len(before) != 1 || len(after) != 1 {
 		t.Fatalf("alerts: %d, then %d; want 1 and 1", len(before), len(after))
 	}

@@ -90,7 +90,7 @@ WITH
     ),
     /*judged*/
 SELECT *, replaceRegexpOne(toString(src_ip), '^::ffff:', '') AS src, length(peers) AS peer_count, length(hours) AS past_hours,
-    callers <= greatest(1, 0.02 * inside_hosts) AS rare,
+    toBool(callers <= greatest(1, 0.02 * inside_hosts)) AS rare,
     if(empty(peers), 0, arrayReduce('quantileExactInclusive(0.5)', peers)) AS peer_median,
     if(empty(peers), 0, arrayReduce('quantileExactInclusive(0.5)', arrayMap(x -> abs(x - peer_median), peers))) AS peer_mad,
     if(peer_count < 5, 0, (log1p(observed) - peer_median) / greatest(1.4826 * peer_mad, 0.5)) AS peer_z,

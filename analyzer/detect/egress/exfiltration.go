@@ -1,7 +1,6 @@
-package detect
+package egress
 
 import (
-	"context"
 	_ "embed"
 	"encoding/json"
 	"fmt"
@@ -11,6 +10,7 @@ import (
 
 	"github.com/tapwatch/tapwatch/analyzer/alert"
 	"github.com/tapwatch/tapwatch/analyzer/baseline"
+	"github.com/tapwatch/tapwatch/analyzer/detect"
 	"github.com/tapwatch/tapwatch/proto/kit"
 )
 
@@ -29,45 +29,42 @@ type ExfiltrationConfig struct {
 	HistoryDays int       `conf:"history_days" help:"days of the past that make the baseline"`
 }
 
-// exfiltration looks for data that leaves.
-type exfiltration struct {
-	cfg         Config
-	sql, finder string
-}
-
-func newExfiltration(cfg Config) exfiltration {
-	return exfiltration{cfg: cfg, sql: compose(exfiltrationSQL), finder: compose(exfiltrationWindowsSQL)}
-}
-
-func (d exfiltration) Info() Info {
-	c := d.cfg.Exfiltration
-	return Info{
-		Name: "exfiltration", Version: 1, Title: "Data leaves by volume", Techniques: []string{"T1048", "T1041"},
-		Length: time.Hour, Step: time.Hour,
-		Doc: `An inside host sends much to one outside name (TLS or QUIC server name) or address in an hour and gets little back. Its outbound payload octets in that hour
+// newExfiltration looks for data that leaves.
+func newExfiltration(own detect.Own, c ExfiltrationConfig) detect.Detector {
+	return detect.New(detect.Spec[upload]{
+		Info: detect.Info{
+			Name: "exfiltration", Version: 1, Title: "Data leaves by volume", Techniques: []string{"T1048", "T1041"},
+			Length: time.Hour, Step: time.Hour,
+			Doc: `An inside host sends much to one outside name (TLS or QUIC server name) or address in an hour and gets little back. Its outbound payload octets in that hour
 must be far above its own at the same hour of the week (median and MAD on log1p, as volume_anomaly has it), above the 0.995 quantile of its past, and, where at least
 5 other inside hosts sent something, above theirs by 2 robust standard deviations. A destination is rare when at most 2 % of the inside hosts, or one, called it in the history. High;
 critical from ten times min_bytes_any; medium where the destination is not rare. A host without history is being learnt: then only what is 6 robust standard deviations above at least
 5 peers is said, and is low. The magnitude is the octets. Octets that leave in answers of inside servers are not counted.`,
-		Parameters: []Parameter{
-			{"min_bytes", c.MinBytes.String(), "to a rare destination"},
-			{"min_bytes_any", c.MinBytesAny.String(), "to any; Slips has 500 MB for a host"},
-			{"min_ratio", decimal(c.MinRatio), "sent to received"},
-			{"min_z", decimal(c.MinZ), "robust z against the own past"},
-			{"history_days", fmt.Sprint(c.HistoryDays), "days of the past"},
+			Parameters: []detect.Parameter{
+				{Name: "min_bytes", Value: c.MinBytes.String(), Doc: "to a rare destination"},
+				{Name: "min_bytes_any", Value: c.MinBytesAny.String(), Doc: "to any; Slips has 500 MB for a host"},
+				{Name: "min_ratio", Value: detect.Decimal(c.MinRatio), Doc: "sent to received"},
+				{Name: "min_z", Value: detect.Decimal(c.MinZ), Doc: "robust z against the own past"},
+				{Name: "history_days", Value: fmt.Sprint(c.HistoryDays), Doc: "days of the past"},
+			},
 		},
-	}
-}
-
-func (d exfiltration) params(w Window) params {
-	c := d.cfg.Exfiltration
-	return d.cfg.inside().with("min_bytes", number(int64(c.MinBytes)), "min_bytes_any", number(int64(c.MinBytesAny)), "min_ratio", decimal(c.MinRatio),
-		"min_z", decimal(c.MinZ), "history_days", number(c.HistoryDays), "src", "", "target", "", "site", "",
-		"from", number(w.Start.Unix()), "to", number(w.End.Unix()))
-}
-
-func (d exfiltration) Windows(ctx context.Context, db DB, span Window) ([]time.Time, error) {
-	return windows(ctx, db, d.Info(), d.finder, d.cfg.inside().with("min_bytes", number(int64(d.cfg.Exfiltration.MinBytes))), span)
+		SQL: detect.Compose(exfiltrationSQL),
+		Params: func(w detect.Window) detect.Params {
+			return own.Params().Unix(w).With("min_bytes", detect.Number(int64(c.MinBytes)), "min_bytes_any", detect.Number(int64(c.MinBytesAny)), "min_ratio", detect.Decimal(c.MinRatio),
+				"min_z", detect.Decimal(c.MinZ), "history_days", detect.Number(c.HistoryDays), "src", "", "target", "", "site", "")
+		},
+		Judge: func(a *alert.Alert, r *upload) detect.Verdict {
+			usual := baseline.Baseline{Level: baseline.Level(r.Level), Samples: int(r.Samples), Median: r.Median, MAD: r.MAD}
+			if usual.Level == baseline.Learning && (r.PeerCount < 5 || r.PeerZ < 6) {
+				return detect.Learning
+			}
+			r.judge(a, usual, uint64(c.MinBytesAny))
+			a.EvidenceParams["src"], a.EvidenceParams["target"], a.EvidenceParams["site"] = r.Src, r.Target, r.Site
+			return detect.Raise
+		},
+		Find:       detect.Compose(exfiltrationWindowsSQL),
+		FindParams: own.Params().With("min_bytes", detect.Number(int64(c.MinBytes))),
+	})
 }
 
 // upload is a row of the statement.
@@ -100,31 +97,6 @@ type upload struct {
 	Amount       float64   `ch:"amount"`
 }
 
-func (d exfiltration) Detect(ctx context.Context, db DB, w Window) (Result, error) {
-	p := d.params(w)
-	columns := `SELECT site, src, target, sent, got, observed, first, last, connections, flow_ids, callers, toBool(rare) AS rare, level, samples, median, mad, ceiling,
-    past_hours, peer_count, peer_median, peer_z, own_past, against_peers, one_way, rarity, amount FROM (` + d.sql + `)`
-	found, err := all[upload](ctx, db, columns, p)
-	if err != nil {
-		return Result{}, fmt.Errorf("detect exfiltration: %w", err)
-	}
-	r := Result{Judged: len(found)}
-	for _, c := range found {
-		usual := baseline.Baseline{Level: baseline.Level(c.Level), Samples: int(c.Samples), Median: c.Median, MAD: c.MAD}
-		if usual.Level == baseline.Learning {
-			r.Learning++
-			if c.PeerCount < 5 || c.PeerZ < 6 {
-				continue
-			}
-		}
-		a := base(d.Info(), w)
-		c.judge(&a, usual, uint64(d.cfg.Exfiltration.MinBytesAny))
-		a.EvidenceSQL, a.EvidenceParams = d.sql, p.with("src", c.Src, "target", c.Target, "site", c.Site)
-		r.Alerts = append(r.Alerts, a)
-	}
-	return r, nil
-}
-
 // judge scores an upload.
 func (c upload) judge(a *alert.Alert, usual baseline.Baseline, large uint64) {
 	a.Actor, a.Victim = c.Src, c.Target
@@ -132,14 +104,14 @@ func (c upload) judge(a *alert.Alert, usual baseline.Baseline, large uint64) {
 	if _, err := netip.ParseAddr(c.Target); err == nil {
 		kind = "victim"
 	}
-	a.Entities = entities("actor", c.Src, kind, c.Target, "site", c.Site)
-	a.Title = fmt.Sprintf("%s sent %s to %s in an hour", c.Src, size(float64(c.Sent)), c.Target)
+	a.Entities = detect.Entities("actor", c.Src, kind, c.Target, "site", c.Site)
+	a.Title = fmt.Sprintf("%s sent %s to %s in an hour", c.Src, detect.Size(float64(c.Sent)), c.Target)
 	a.Start, a.End, a.FlowIDs, a.Magnitude = c.First, c.Last, c.FlowIDs, float64(c.Sent)
 	a.SubScores = map[string]float64{"own_past": c.OwnPast, "against_peers": c.AgainstPeers, "one_way": c.OneWay, "rarity": c.Rarity, "amount": c.Amount}
-	a.Score = bounded(0.3*c.OwnPast + 0.15*c.AgainstPeers + 0.2*c.OneWay + 0.15*c.Rarity + 0.2*c.Amount)
+	a.Score = detect.Bounded(0.3*c.OwnPast + 0.15*c.AgainstPeers + 0.2*c.OneWay + 0.15*c.Rarity + 0.2*c.Amount)
 	expected := math.Expm1(usual.Median)
 	a.Reasons = []string{
-		fmt.Sprintf("%s sent and %s received in %d connections", size(float64(c.Sent)), size(float64(c.Got)), c.Connections),
+		fmt.Sprintf("%s sent and %s received in %d connections", detect.Size(float64(c.Sent)), detect.Size(float64(c.Got)), c.Connections),
 		fmt.Sprintf("%d inside hosts called the destination in the history", c.Callers),
 	}
 	switch {
@@ -155,10 +127,10 @@ func (c upload) judge(a *alert.Alert, usual baseline.Baseline, large uint64) {
 	}
 	if usual.Level != baseline.Learning {
 		a.Reasons = append(a.Reasons, fmt.Sprintf("robust z %.1f above its own outbound %s of %d times the same %s; its busiest hours of %d have %s",
-			usual.Z(float64(c.Observed)), size(expected), usual.Samples, usual.Level, c.PastHours, size(c.Ceiling)))
+			usual.Z(float64(c.Observed)), detect.Size(expected), usual.Samples, usual.Level, c.PastHours, detect.Size(c.Ceiling)))
 	}
 	if c.PeerCount >= 5 {
-		a.Reasons = append(a.Reasons, fmt.Sprintf("robust z %.1f above %d other inside hosts in this hour, whose median is %s", c.PeerZ, c.PeerCount, size(math.Expm1(c.PeerMedian))))
+		a.Reasons = append(a.Reasons, fmt.Sprintf("robust z %.1f above %d other inside hosts in this hour, whose median is %s", c.PeerZ, c.PeerCount, detect.Size(math.Expm1(c.PeerMedian))))
 	}
 	text, _ := json.Marshal(struct { // numbers and text only: cannot fail
 		Of string `json:"of"`

@@ -1,13 +1,13 @@
-package detect
+package channel
 
 import (
-	"context"
 	_ "embed"
 	"encoding/json"
 	"fmt"
 	"time"
 
 	"github.com/tapwatch/tapwatch/analyzer/alert"
+	"github.com/tapwatch/tapwatch/analyzer/detect"
 )
 
 //go:embed beacon.sql
@@ -24,46 +24,40 @@ type BeaconConfig struct {
 	MinConcentration float64 `conf:"min_concentration" help:"least share of gaps within 35 % of their median, 0 to 1"`
 }
 
-// beacon looks for connections that are made by a clock.
-type beacon struct {
-	cfg         Config
-	sql, finder string
-}
-
-func newBeacon(cfg Config) beacon {
-	return beacon{cfg: cfg, sql: compose(beaconSQL), finder: compose(beaconWindowsSQL)}
-}
-
-func (d beacon) Info() Info {
-	c := d.cfg.Beacon
-	return Info{
-		Name: "beacon", Version: 1, Title: "Beacon", Techniques: []string{"T1071.001", "T1573"},
-		Length: 24 * time.Hour, Step: 6 * time.Hour,
-		Doc: `An inside host calls the same name (TLS or QUIC server name) or outside address and port at regular times with messages of like
+// newBeacon looks for connections that are made by a clock.
+func newBeacon(own detect.Own, c BeaconConfig) detect.Detector {
+	return detect.New(detect.Spec[beaconPair]{
+		Info: detect.Info{
+			Name: "beacon", Version: 1, Title: "Beacon", Techniques: []string{"T1071.001", "T1573"},
+			Length: 24 * time.Hour, Step: 6 * time.Hour,
+			Doc: `An inside host calls the same name (TLS or QUIC server name) or outside address and port at regular times with messages of like
 size. The score is that of RITA v5 over 24 hours: a quarter each for the times (ts), the sizes (ds, IP octets of the initiator in a connection's first record),
 the duration (dur) and the histogram by hour (hist); at least 4 answered connections. An alert needs a score of 0.5, and gaps concentrated around their median:
 60 % of them within 35 %, and with few gaps so many (90 % at most) that a memoryless poller, of whose gaps 24.5 % are there, would be 5 standard
 deviations away: such a poller of constant size has 0.8 by score alone. With less than min_connections it takes a score of 0.7, and the severity is low at most. Severity low from 0.5,
 medium from 0.7, high from 0.9, critical at 1, where RITA has a threat of 0.2, 0.4, 0.6 and 0.8. The magnitude is the number of connections. A pair that has a name is not counted
 again by address. Left out: DNS, DHCP, NTP and mDNS ports, multicast, and what stays inside.`,
-		Parameters: []Parameter{
-			{"min_score", decimal(c.MinScore), "RITA's lowest category begins at 0.5"},
-			{"min_gap", decimal(c.MinGap), "least median gap in seconds"},
-			{"min_connections", fmt.Sprint(c.MinConnections), "below it, severity low at most"},
-			{"min_concentration", decimal(c.MinConcentration), "share of gaps near the median; 0.92 is passed with 50 % jitter, 0.00 by a Poisson process"},
+			Parameters: []detect.Parameter{
+				{Name: "min_score", Value: detect.Decimal(c.MinScore), Doc: "RITA's lowest category begins at 0.5"},
+				{Name: "min_gap", Value: detect.Decimal(c.MinGap), Doc: "least median gap in seconds"},
+				{Name: "min_connections", Value: fmt.Sprint(c.MinConnections), Doc: "below it, severity low at most"},
+				{Name: "min_concentration", Value: detect.Decimal(c.MinConcentration), Doc: "share of gaps near the median; 0.92 is passed with 50 % jitter, 0.00 by a Poisson process"},
+			},
 		},
-	}
-}
-
-func (d beacon) params(w Window) params {
-	c := d.cfg.Beacon
-	return d.cfg.inside().with("min_score", decimal(c.MinScore), "min_gap", decimal(c.MinGap),
-		"min_concentration", decimal(c.MinConcentration), "min_connections", number(c.MinConnections), "src", "", "sni", "", "dst", "", "port", "0", "site", "",
-		"from", number(w.Start.Unix()), "to", number(w.End.Unix()))
-}
-
-func (d beacon) Windows(ctx context.Context, db DB, span Window) ([]time.Time, error) {
-	return windows(ctx, db, d.Info(), d.finder, d.cfg.inside().with("min_concentration", decimal(d.cfg.Beacon.MinConcentration)), span)
+		SQL: detect.Compose(beaconSQL),
+		Params: func(w detect.Window) detect.Params {
+			return own.Params().Unix(w).With("min_score", detect.Decimal(c.MinScore), "min_gap", detect.Decimal(c.MinGap), "min_concentration", detect.Decimal(c.MinConcentration),
+				"min_connections", detect.Number(c.MinConnections), "src", "", "sni", "", "dst", "", "port", "0", "site", "")
+		},
+		Judge: func(a *alert.Alert, r *beaconPair) detect.Verdict {
+			r.judge(a, uint64(c.MinConnections))
+			a.EvidenceParams["src"], a.EvidenceParams["sni"], a.EvidenceParams["dst"] = r.Src, r.SNI, r.Dst
+			a.EvidenceParams["port"], a.EvidenceParams["site"] = detect.Number(r.Port), r.Site
+			return detect.Raise
+		},
+		Find:       detect.Compose(beaconWindowsSQL),
+		FindParams: own.Params().With("min_concentration", detect.Decimal(c.MinConcentration)),
+	})
 }
 
 // beaconPair is a row of the statement.
@@ -92,29 +86,10 @@ type beaconPair struct {
 	Score         float64   `ch:"score"`
 }
 
-func (d beacon) Detect(ctx context.Context, db DB, w Window) (Result, error) {
-	p := d.params(w)
-	columns := `SELECT site, src, sni, dst, addresses, port, protocol, connections, first, last, flow_ids, gap_median, gap_mad, size_median, size_mad,
-    concentration, hours, ts, ds, dur, hist, score FROM (` + d.sql + `)`
-	found, err := all[beaconPair](ctx, db, columns, p)
-	if err != nil {
-		return Result{}, fmt.Errorf("detect beacon: %w", err)
-	}
-	r := Result{Judged: len(found)}
-	for _, c := range found {
-		a := base(d.Info(), w)
-		c.judge(&a, uint64(d.cfg.Beacon.MinConnections))
-		a.EvidenceSQL = d.sql
-		a.EvidenceParams = p.with("src", c.Src, "sni", c.SNI, "dst", c.Dst, "port", number(int(c.Port)), "site", c.Site)
-		r.Alerts = append(r.Alerts, a)
-	}
-	return r, nil
-}
-
 // judge scores a pair.
 func (c beaconPair) judge(a *alert.Alert, trusted uint64) {
 	target := c.Dst
-	a.Entities = entities("actor", c.Src, "port", service(c.Protocol, c.Port), "site", c.Site)
+	a.Entities = detect.Entities("actor", c.Src, "port", detect.Service(c.Protocol, c.Port), "site", c.Site)
 	if c.SNI != "" {
 		target = c.SNI
 		a.Entities = append(a.Entities, "sni="+c.SNI)
@@ -126,7 +101,7 @@ func (c beaconPair) judge(a *alert.Alert, trusted uint64) {
 	a.Title = fmt.Sprintf("%s calls %s every %v", c.Src, target, every)
 	a.Start, a.End, a.FlowIDs, a.Magnitude = c.First, c.Last, c.FlowIDs, float64(c.Connections)
 	a.SubScores = map[string]float64{"ts": c.TS, "ds": c.DS, "dur": c.Dur, "hist": c.Hist}
-	a.Score, a.Confidence = bounded(c.Score), bounded(c.Concentration)
+	a.Score, a.Confidence = detect.Bounded(c.Score), detect.Bounded(c.Concentration)
 	switch {
 	case c.Score < 0.7 || c.Connections < trusted:
 		a.Severity = alert.Low

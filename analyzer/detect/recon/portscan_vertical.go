@@ -1,13 +1,13 @@
-package detect
+package recon
 
 import (
-	"context"
 	_ "embed"
 	"fmt"
 	"strings"
 	"time"
 
 	"github.com/tapwatch/tapwatch/analyzer/alert"
+	"github.com/tapwatch/tapwatch/analyzer/detect"
 )
 
 //go:embed portscan_vertical.sql
@@ -22,40 +22,34 @@ type PortscanVerticalConfig struct {
 	MinShare float64 `conf:"min_share" help:"least share of them in all ports tried, 0 to 1"`
 }
 
-// portscanVertical looks for one source that tries many ports of one host.
-type portscanVertical struct {
-	cfg         Config
-	sql, finder string
-}
-
-func newPortscanVertical(cfg Config) portscanVertical {
-	return portscanVertical{cfg: cfg, sql: compose(portscanVerticalSQL), finder: compose(portscanVerticalWindowsSQL)}
-}
-
-func (d portscanVertical) Info() Info {
-	c := d.cfg.PortscanVertical
-	return Info{
-		Name: "portscan_vertical", Version: 1, Title: "Port scan of one host", Techniques: []string{"T1046"},
-		Length: 10 * time.Minute, Step: 5 * time.Minute,
-		Doc: `One source tries many ports of one host and gets no payload back: TCP refused, unanswered, half open, or UDP without
+// newPortscanVertical looks for one source that tries many ports of one host.
+func newPortscanVertical(own detect.Own, c PortscanVerticalConfig) detect.Detector {
+	return detect.New(detect.Spec[verticalScan]{
+		Info: detect.Info{
+			Name: "portscan_vertical", Version: 1, Title: "Port scan of one host", Techniques: []string{"T1046"},
+			Length: 10 * time.Minute, Step: 5 * time.Minute,
+			Doc: `One source tries many ports of one host and gets no payload back: TCP refused, unanswered, half open, or UDP without
 an answer. The magnitude is the number of such ports. From inside: medium, high from ten times the threshold or
 when something was found open. From outside: info, low from ten times the
 threshold, medium when something was found open. Left out: answers whose question was not seen (backscatter, one-sided taps), multicast,
 path traces, BitTorrent, and pairs in which most ports do answer.`,
-		Parameters: []Parameter{
-			{"min_ports", fmt.Sprint(c.MinPorts), "ports without an answer in 10 minutes; Zeek's scan script has 15 in 5 minutes"},
-			{"min_share", fmt.Sprint(c.MinShare), "least share of them in all ports tried"},
+			Parameters: []detect.Parameter{
+				{Name: "min_ports", Value: fmt.Sprint(c.MinPorts), Doc: "ports without an answer in 10 minutes; Zeek's scan script has 15 in 5 minutes"},
+				{Name: "min_share", Value: fmt.Sprint(c.MinShare), Doc: "least share of them in all ports tried"},
+			},
 		},
-	}
-}
-
-func (d portscanVertical) params() params {
-	c := d.cfg.PortscanVertical
-	return d.cfg.shared().with("min_ports", number(c.MinPorts), "min_share", decimal(c.MinShare), "src", "", "dst", "", "site", "")
-}
-
-func (d portscanVertical) Windows(ctx context.Context, db DB, span Window) ([]time.Time, error) {
-	return windows(ctx, db, d.Info(), d.finder, params{"min_ports": number(d.cfg.PortscanVertical.MinPorts)}, span)
+		SQL: detect.Compose(portscanVerticalSQL),
+		Params: func(w detect.Window) detect.Params {
+			return own.Params().Span(w).With("min_ports", detect.Number(c.MinPorts), "min_share", detect.Decimal(c.MinShare), "src", "", "dst", "", "site", "")
+		},
+		Judge: func(a *alert.Alert, r *verticalScan) detect.Verdict {
+			r.judge(a, uint64(c.MinPorts))
+			a.EvidenceParams["src"], a.EvidenceParams["dst"], a.EvidenceParams["site"] = r.Src, r.Dst, r.Site
+			return detect.Raise
+		},
+		Find:       detect.Compose(portscanVerticalWindowsSQL),
+		FindParams: detect.Params{"min_ports": detect.Number(c.MinPorts)},
+	})
 }
 
 // verticalScan is a row of the statement.
@@ -75,29 +69,13 @@ type verticalScan struct {
 	Failure     float64   `ch:"failure"`
 }
 
-func (d portscanVertical) Detect(ctx context.Context, db DB, w Window) (Result, error) {
-	p := d.params().span(w)
-	found, err := all[verticalScan](ctx, db, d.sql, p)
-	if err != nil {
-		return Result{}, fmt.Errorf("detect portscan_vertical: %w", err)
-	}
-	r := Result{Judged: len(found)}
-	for _, c := range found {
-		a := base(d.Info(), w)
-		c.judge(&a, uint64(d.cfg.PortscanVertical.MinPorts))
-		a.EvidenceSQL, a.EvidenceParams = d.sql, p.with("src", c.Src, "dst", c.Dst, "site", c.Site)
-		r.Alerts = append(r.Alerts, a)
-	}
-	return r, nil
-}
-
 // judge scores a scan.
 func (c verticalScan) judge(a *alert.Alert, threshold uint64) {
 	a.Title = fmt.Sprintf("%s scanned %d ports of %s", c.Src, c.FailedPorts, c.Dst)
-	a.Actor, a.Victim, a.Entities = c.Src, c.Dst, entities("actor", c.Src, "victim", c.Dst, "site", c.Site)
+	a.Actor, a.Victim, a.Entities = c.Src, c.Dst, detect.Entities("actor", c.Src, "victim", c.Dst, "site", c.Site)
 	a.Start, a.End, a.FlowIDs, a.Magnitude = c.First, c.Last, c.FlowIDs, float64(c.FailedPorts)
 	a.SubScores = map[string]float64{"breadth": c.Breadth, "failure": c.Failure}
-	a.Score = bounded(0.7*c.Breadth + 0.3*c.Failure)
+	a.Score = detect.Bounded(0.7*c.Breadth + 0.3*c.Failure)
 	a.Confidence = 0.9
 	a.Reasons = []string{
 		fmt.Sprintf("%d of %d ports tried gave no payload back, in %d attempts; %d are enough", c.FailedPorts, c.Ports, c.Attempts, threshold),

@@ -1,7 +1,6 @@
-package detect
+package recon
 
 import (
-	"context"
 	_ "embed"
 	"fmt"
 	"net/netip"
@@ -9,6 +8,7 @@ import (
 	"time"
 
 	"github.com/tapwatch/tapwatch/analyzer/alert"
+	"github.com/tapwatch/tapwatch/analyzer/detect"
 )
 
 //go:embed portscan_horizontal.sql
@@ -24,42 +24,40 @@ type PortscanHorizontalConfig struct {
 	MinShare        float64 `conf:"min_share" help:"least share of them in all hosts tried, 0 to 1"`
 }
 
-// portscanHorizontal looks for one source that tries one port of many hosts.
-type portscanHorizontal struct {
-	cfg         Config
-	sql, finder string
-}
-
-func newPortscanHorizontal(cfg Config) portscanHorizontal {
-	return portscanHorizontal{cfg: cfg, sql: compose(portscanHorizontalSQL), finder: compose(portscanHorizontalWindowsSQL)}
-}
-
-func (d portscanHorizontal) Info() Info {
-	c := d.cfg.PortscanHorizontal
-	return Info{
-		Name: "portscan_horizontal", Version: 1, Title: "Sweep of one port over many hosts", Techniques: []string{"T1018", "T1046"},
-		Length: 10 * time.Minute, Step: 5 * time.Minute,
-		Doc: `One source tries the same port of many hosts and gets no payload back. The magnitude is the number of such hosts. From
+// newPortscanHorizontal looks for one source that tries one port of many hosts.
+func newPortscanHorizontal(own detect.Own, c PortscanHorizontalConfig) detect.Detector {
+	return detect.New(detect.Spec[sweep]{
+		Info: detect.Info{
+			Name: "portscan_horizontal", Version: 1, Title: "Sweep of one port over many hosts", Techniques: []string{"T1018", "T1046"},
+			Length: 10 * time.Minute, Step: 5 * time.Minute,
+			Doc: `One source tries the same port of many hosts and gets no payload back. The magnitude is the number of such hosts. From
 inside: medium, high from ten times the threshold or when hosts were found open. From outside: info, low from ten times the threshold, medium when hosts
 were found open. Left out: answers whose question was not seen (backscatter), multicast, DNS and NTP, whose servers ask many that are
 gone, BitTorrent, and sources that reach most of the hosts they try, as monitors do.`,
-		Parameters: []Parameter{
-			{"min_hosts", fmt.Sprint(c.MinHosts), "from inside, in 10 minutes; Zeek's scan script has 25 in 5 minutes, Slips 10 in an hour"},
-			{"min_hosts_outside", fmt.Sprint(c.MinHostsOutside), "from outside"},
-			{"min_share", fmt.Sprint(c.MinShare), "least share of them in all hosts tried"},
+			Parameters: []detect.Parameter{
+				{Name: "min_hosts", Value: fmt.Sprint(c.MinHosts), Doc: "from inside, in 10 minutes; Zeek's scan script has 25 in 5 minutes, Slips 10 in an hour"},
+				{Name: "min_hosts_outside", Value: fmt.Sprint(c.MinHostsOutside), Doc: "from outside"},
+				{Name: "min_share", Value: fmt.Sprint(c.MinShare), Doc: "least share of them in all hosts tried"},
+			},
 		},
-	}
-}
-
-func (d portscanHorizontal) params() params {
-	c := d.cfg.PortscanHorizontal
-	return d.cfg.shared().with("min_hosts", number(c.MinHosts), "min_hosts_outside", number(c.MinHostsOutside), "min_share", decimal(c.MinShare),
-		"src", "", "protocol", "0", "port", "0", "site", "")
-}
-
-func (d portscanHorizontal) Windows(ctx context.Context, db DB, span Window) ([]time.Time, error) {
-	c := d.cfg.PortscanHorizontal
-	return windows(ctx, db, d.Info(), d.finder, params{"min_hosts": number(min(c.MinHosts, c.MinHostsOutside))}, span)
+		SQL: detect.Compose(portscanHorizontalSQL),
+		Params: func(w detect.Window) detect.Params {
+			return own.Params().Span(w).With("min_hosts", detect.Number(c.MinHosts), "min_hosts_outside", detect.Number(c.MinHostsOutside), "min_share", detect.Decimal(c.MinShare),
+				"src", "", "protocol", "0", "port", "0", "site", "")
+		},
+		Judge: func(a *alert.Alert, r *sweep) detect.Verdict {
+			threshold := c.MinHosts
+			if !r.Inside {
+				threshold = c.MinHostsOutside
+			}
+			r.judge(a, uint64(threshold))
+			a.EvidenceParams["src"], a.EvidenceParams["site"] = r.Src, r.Site
+			a.EvidenceParams["protocol"], a.EvidenceParams["port"] = detect.Number(r.Protocol), detect.Number(r.Port)
+			return detect.Raise
+		},
+		Find:       detect.Compose(portscanHorizontalWindowsSQL),
+		FindParams: detect.Params{"min_hosts": detect.Number(min(c.MinHosts, c.MinHostsOutside))},
+	})
 }
 
 // sweep is a row of the statement.
@@ -83,35 +81,14 @@ type sweep struct {
 	Failure     float64   `ch:"failure"`
 }
 
-func (d portscanHorizontal) Detect(ctx context.Context, db DB, w Window) (Result, error) {
-	p := d.params().span(w)
-	found, err := all[sweep](ctx, db, d.sql, p)
-	if err != nil {
-		return Result{}, fmt.Errorf("detect portscan_horizontal: %w", err)
-	}
-	r := Result{Judged: len(found)}
-	for _, c := range found {
-		a := base(d.Info(), w)
-		threshold := d.cfg.PortscanHorizontal.MinHosts
-		if !c.Inside {
-			threshold = d.cfg.PortscanHorizontal.MinHostsOutside
-		}
-		c.judge(&a, uint64(threshold))
-		a.EvidenceSQL = d.sql
-		a.EvidenceParams = p.with("src", c.Src, "protocol", number(int(c.Protocol)), "port", number(int(c.Port)), "site", c.Site)
-		r.Alerts = append(r.Alerts, a)
-	}
-	return r, nil
-}
-
 // judge scores a sweep.
 func (c sweep) judge(a *alert.Alert, threshold uint64) {
 	a.Actor, a.Victim = c.Src, network(c.Lowest, c.Highest)
-	a.Title = fmt.Sprintf("%s swept %d hosts for %s", c.Src, c.FailedHosts, service(c.Protocol, c.Port))
-	a.Entities = entities("actor", c.Src, "port", service(c.Protocol, c.Port), "site", c.Site)
+	a.Title = fmt.Sprintf("%s swept %d hosts for %s", c.Src, c.FailedHosts, detect.Service(c.Protocol, c.Port))
+	a.Entities = detect.Entities("actor", c.Src, "port", detect.Service(c.Protocol, c.Port), "site", c.Site)
 	a.Start, a.End, a.FlowIDs, a.Magnitude = c.First, c.Last, c.FlowIDs, float64(c.FailedHosts)
 	a.SubScores = map[string]float64{"breadth": c.Breadth, "failure": c.Failure}
-	a.Score = bounded(0.7*c.Breadth + 0.3*c.Failure)
+	a.Score = detect.Bounded(0.7*c.Breadth + 0.3*c.Failure)
 	a.Confidence = 0.9
 	a.Reasons = []string{
 		fmt.Sprintf("%d of %d hosts tried gave no payload back, in %d attempts; %d are enough", c.FailedHosts, c.Hosts, c.Attempts, threshold),

@@ -1,16 +1,18 @@
-package detect_test
+package detecttest
 
 import (
 	"context"
 	"fmt"
 	"log/slog"
 	"math"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"reflect"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/ClickHouse/clickhouse-go/v2"
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
@@ -19,18 +21,48 @@ import (
 	"github.com/tapwatch/tapwatch/analyzer/alert"
 	"github.com/tapwatch/tapwatch/analyzer/detect"
 	"github.com/tapwatch/tapwatch/analyzer/schedule"
+	"github.com/tapwatch/tapwatch/proto/kit/ops"
 	"github.com/tapwatch/tapwatch/proto/local/localtest"
+	"github.com/tapwatch/tapwatch/proto/rollup"
 )
 
-func catchup(t testing.TB, conn driver.Conn, cfg detect.Config) {
+// Own are the networks of the scenarios: private addresses, nobody exempt.
+func Own() detect.Own {
+	return detect.Own{Inside: []netip.Prefix{
+		netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("172.16.0.0/12"), netip.MustParsePrefix("192.168.0.0/16"),
+		netip.MustParsePrefix("169.254.0.0/16"), netip.MustParsePrefix("fc00::/7"), netip.MustParsePrefix("fe80::/10"),
+	}}
+}
+
+// Catchup builds the rollups that detectors read, and judges all that is stored.
+func Catchup(t testing.TB, conn driver.Conn, detectors []detect.Detector) {
 	t.Helper()
+	for _, d := range detectors {
+		if len(d.Info().Rollups) > 0 {
+			Rollup(t, conn)
+			break
+		}
+	}
 	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
-	if err := schedule.New(schedule.DefaultConfig(), conn, detect.All(cfg), log, nil, nil).Catchup(context.Background()); err != nil {
+	if err := schedule.New(schedule.DefaultConfig(), conn, detectors, log, nil, nil).Catchup(context.Background()); err != nil {
 		t.Fatal(err)
 	}
 }
 
-func stored(t testing.TB, conn driver.Conn) []alert.Alert {
+// Rollup builds all rollups of what is stored.
+func Rollup(t testing.TB, conn driver.Conn) {
+	t.Helper()
+	o, err := ops.New("collector", ops.Config{LogLevel: "error"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := rollup.New(rollup.Config{Conn: conn, Interval: time.Nanosecond, Ops: o}).Pass(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Stored returns all alerts, earliest first.
+func Stored(t testing.TB, conn driver.Conn) []alert.Alert {
 	t.Helper()
 	rows, err := conn.Query(context.Background(), "SELECT id FROM alerts FINAL ORDER BY start, id")
 	if err != nil {
@@ -53,10 +85,12 @@ func stored(t testing.TB, conn driver.Conn) []alert.Alert {
 	return list
 }
 
-// Every scenario goes through tables and scheduler as real traffic does. What is
-// expected is all that may be raised: the negative twins expect nothing, or
-// nothing above low.
-func TestScenarios(t *testing.T) {
+// Scenarios runs testdata/*.txtar. What a scenario expects is all that the
+// detectors may raise: negative twins expect nothing, or nothing above low. Every
+// alert has to keep what alerts promise, its evidence included, and a second run
+// must change nothing.
+func Scenarios(t *testing.T, detectors []detect.Detector) {
+	t.Helper()
 	files, err := filepath.Glob("testdata/*.txtar")
 	if err != nil || len(files) == 0 {
 		t.Fatalf("no scenarios: %v", err)
@@ -72,14 +106,14 @@ func TestScenarios(t *testing.T) {
 			for _, f := range archive.Files {
 				part[f.Name] = string(f.Data)
 			}
-			start, rows, err := parseFlows(part["flows"])
+			start, rows, err := ParseFlows(part["flows"])
 			if err != nil {
 				t.Fatal(err)
 			}
 			conn := localtest.Tables(t)
-			load(t, conn, start, rows, 1)
-			catchup(t, conn, detect.DefaultConfig())
-			alerts := stored(t, conn)
+			Load(t, conn, start, rows, 1)
+			Catchup(t, conn, detectors)
+			alerts := Stored(t, conn)
 			var got []string
 			for _, a := range alerts {
 				got = append(got, fmt.Sprintf("%s %s %s", a.Detector, a.Severity, strings.Join(a.Entities, " ")))
@@ -99,7 +133,7 @@ func TestScenarios(t *testing.T) {
 			for _, a := range alerts {
 				checkAlert(t, conn, a)
 			}
-			again(t, conn, alerts)
+			again(t, conn, detectors, alerts)
 		})
 	}
 }
@@ -163,13 +197,13 @@ func evidence(t *testing.T, conn driver.Conn, a alert.Alert) map[string]float64 
 
 // again forgets what was done and judges everything a second time: nothing may
 // change.
-func again(t *testing.T, conn driver.Conn, before []alert.Alert) {
+func again(t *testing.T, conn driver.Conn, detectors []detect.Detector, before []alert.Alert) {
 	t.Helper()
 	if err := conn.Exec(context.Background(), "TRUNCATE TABLE job_runs"); err != nil {
 		t.Fatal(err)
 	}
-	catchup(t, conn, detect.DefaultConfig())
-	after := stored(t, conn)
+	Catchup(t, conn, detectors)
+	after := Stored(t, conn)
 	if len(after) != len(before) {
 		t.Errorf("a second run makes %d alerts of %d", len(after), len(before))
 		return

@@ -1,13 +1,13 @@
-package detect
+package flood
 
 import (
-	"context"
 	_ "embed"
 	"encoding/json"
 	"fmt"
 	"time"
 
 	"github.com/tapwatch/tapwatch/analyzer/alert"
+	"github.com/tapwatch/tapwatch/analyzer/detect"
 )
 
 //go:embed syn_flood.sql
@@ -23,41 +23,35 @@ type SynFloodConfig struct {
 	MaxCompletion float64 `conf:"max_completion" help:"greatest share of handshakes that are finished meanwhile, 0 to 1"`
 }
 
-// synFlood looks for ports that are flooded with TCP handshakes.
-type synFlood struct {
-	cfg         Config
-	sql, finder string
-}
-
-func newSynFlood(cfg Config) synFlood {
-	return synFlood{cfg: cfg, sql: compose(synFloodSQL), finder: compose(synFloodWindowsSQL)}
-}
-
-func (d synFlood) Info() Info {
-	c := d.cfg.SynFlood
-	return Info{
-		Name: "syn_flood", Version: 1, Title: "SYN flood", Techniques: []string{"T1498.001", "T1499.001"},
-		Length: 5 * time.Minute, Step: 5 * time.Minute, Gap: time.Hour,
-		Doc: `One port of a host gets far more TCP handshakes that the initiator never finishes than it does otherwise, while hardly any
+// newSynFlood looks for ports that are flooded with TCP handshakes.
+func newSynFlood(own detect.Own, c SynFloodConfig) detect.Detector {
+	return detect.New(detect.Spec[flood]{
+		Info: detect.Info{
+			Name: "syn_flood", Version: 1, Title: "SYN flood", Techniques: []string{"T1498.001", "T1499.001"},
+			Length: 5 * time.Minute, Step: 5 * time.Minute, Gap: time.Hour,
+			Doc: `One port of a host gets far more TCP handshakes that the initiator never finishes than it does otherwise, while hardly any
 is finished. Counted are SYN packets of such handshakes in bins of 10 s; the threshold is the greater of a fixed rate and median + 6 · 1.4826 · MAD
 of the same port's bins of the hour before. The magnitude is the number of SYNs in the bins above the threshold. High; critical from ten times the
 threshold; low for one source below it. A flash crowd finishes its handshakes and is left out, as is backscatter.`,
-		Parameters: []Parameter{
-			{"min_rate", decimal(c.MinRate), "SYNs a second; ntopng has 256 flows a second"},
-			{"min_rate_single", decimal(c.MinRateSingle), "SYNs a second from one source, severity low"},
-			{"max_completion", decimal(c.MaxCompletion), "greatest share of finished handshakes"},
+			Parameters: []detect.Parameter{
+				{Name: "min_rate", Value: detect.Decimal(c.MinRate), Doc: "SYNs a second; ntopng has 256 flows a second"},
+				{Name: "min_rate_single", Value: detect.Decimal(c.MinRateSingle), Doc: "SYNs a second from one source, severity low"},
+				{Name: "max_completion", Value: detect.Decimal(c.MaxCompletion), Doc: "greatest share of finished handshakes"},
+			},
 		},
-	}
-}
-
-func (d synFlood) params(w Window) params {
-	c := d.cfg.SynFlood
-	return d.cfg.inside().with("min_rate", decimal(c.MinRate), "min_rate_single", decimal(c.MinRateSingle), "max_completion", decimal(c.MaxCompletion),
-		"dst", "", "port", "0", "site", "", "from", number(w.Start.Unix()), "to", number(w.End.Unix()))
-}
-
-func (d synFlood) Windows(ctx context.Context, db DB, span Window) ([]time.Time, error) {
-	return windows(ctx, db, d.Info(), d.finder, params{"min_rate_single": decimal(min(d.cfg.SynFlood.MinRateSingle, d.cfg.SynFlood.MinRate))}, span)
+		SQL: detect.Compose(synFloodSQL),
+		Params: func(w detect.Window) detect.Params {
+			return own.Params().Unix(w).With("min_rate", detect.Decimal(c.MinRate), "min_rate_single", detect.Decimal(c.MinRateSingle), "max_completion", detect.Decimal(c.MaxCompletion),
+				"dst", "", "port", "0", "site", "")
+		},
+		Judge: func(a *alert.Alert, r *flood) detect.Verdict {
+			r.judge(a)
+			a.EvidenceParams["dst"], a.EvidenceParams["port"], a.EvidenceParams["site"] = r.Dst, detect.Number(r.Port), r.Site
+			return detect.Raise
+		},
+		Find:       detect.Compose(synFloodWindowsSQL),
+		FindParams: detect.Params{"min_rate_single": detect.Decimal(min(c.MinRateSingle, c.MinRate))},
+	})
 }
 
 // flood is a row of the statement; rates are per second.
@@ -85,26 +79,10 @@ type flood struct {
 	Spread        float64   `ch:"spread"`
 }
 
-func (d synFlood) Detect(ctx context.Context, db DB, w Window) (Result, error) {
-	p := d.params(w)
-	found, err := all[flood](ctx, db, d.sql, p)
-	if err != nil {
-		return Result{}, fmt.Errorf("detect syn_flood: %w", err)
-	}
-	r := Result{Judged: len(found)}
-	for _, c := range found {
-		a := base(d.Info(), w)
-		c.judge(&a)
-		a.EvidenceSQL, a.EvidenceParams = d.sql, p.with("dst", c.Dst, "port", number(int(c.Port)), "site", c.Site)
-		r.Alerts = append(r.Alerts, a)
-	}
-	return r, nil
-}
-
 // judge scores a flood.
 func (c flood) judge(a *alert.Alert) {
 	a.Victim = c.Dst
-	a.Entities = entities("victim", c.Dst, "port", service(6, c.Port), "site", c.Site)
+	a.Entities = detect.Entities("victim", c.Dst, "port", detect.Service(6, c.Port), "site", c.Site)
 	from := fmt.Sprintf("%d sources", c.Sources)
 	if c.TopShare >= 0.9 {
 		from, a.Actor = c.TopSource, c.TopSource
@@ -113,7 +91,7 @@ func (c flood) judge(a *alert.Alert) {
 	a.Title = fmt.Sprintf("SYN flood of %s port %d from %s: %.0f/s", c.Dst, c.Port, from, c.PeakRate)
 	a.Start, a.End, a.FlowIDs, a.Magnitude = c.First, c.Last, c.FlowIDs, float64(c.Syns)
 	a.SubScores = map[string]float64{"rate": c.Rate, "incompletion": c.Incompletion, "spread": c.Spread}
-	a.Score = bounded(0.6*c.Rate + 0.3*c.Incompletion + 0.1*c.Spread)
+	a.Score = detect.Bounded(0.6*c.Rate + 0.3*c.Incompletion + 0.1*c.Spread)
 	a.Confidence = 0.9
 	switch {
 	case c.PeakRate < c.ThresholdRate:

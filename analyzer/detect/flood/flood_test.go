@@ -1,0 +1,17 @@
+package flood_test
+
+import (
+	"testing"
+
+	"github.com/tapwatch/tapwatch/analyzer/detect"
+	"github.com/tapwatch/tapwatch/analyzer/detect/detecttest"
+	"github.com/tapwatch/tapwatch/analyzer/detect/flood"
+)
+
+func TestMain(m *testing.M) { detecttest.Main(m) }
+
+func all() []detect.Detector { return flood.All(detecttest.Own(), flood.DefaultConfig()) }
+
+func TestScenarios(t *testing.T) { detecttest.Scenarios(t, all()) }
+
+func TestReadme(t *testing.T) { detecttest.Readme(t, all()) }
