@@ -23,18 +23,19 @@ var shouted = regexp.MustCompile(`[A-Z]{4}`)
 // pieces are what SQL is joined from, by package. Values are none of them: those
 // go to the server as parameters, also where they are an operator's.
 var pieces = map[string]string{
-	"proto/local":           "its own constants: macro and database of the embedded server",
-	"proto/local/localtest": "names that tests choose",
-	"proto/table":           "names of our tables and columns; names of the cluster and its databases, quoted",
-	"collector/enrich":      "names of our tables, expressions over our columns",
-	"collector/retain":      "names of our tables and columns, days as numbers, partitions that were read as a date, places of backups, quoted",
-	"proto/rollup":          "names of our tables and columns",
-	"collector/store":       "names of our columns",
-	"analyzer":              "what analyzer/query made, names of our columns",
-	"analyzer/alert":        "names of our columns",
-	"analyzer/console":      "what analyzer/query made, names of our columns by an allow-list",
-	"analyzer/detect":       "columns of the structs that rows are read into",
-	"analyzer/query":        "tables and columns of its own lists, and placeholders, see its proof",
+	"proto/local":                "its own constants: macro and database of the embedded server",
+	"proto/local/localtest":      "names that tests choose",
+	"proto/table":                "names of our tables and columns; names of the cluster and its databases, quoted",
+	"collector/enrich":           "names of our tables, expressions over our columns",
+	"collector/retain":           "names of our tables and columns, days as numbers, partitions that were read as a date, places of backups, quoted",
+	"proto/rollup":               "names of our tables and columns",
+	"collector/store":            "names of our columns",
+	"analyzer":                   "what analyzer/query made, names of our columns",
+	"analyzer/alert":             "names of our columns",
+	"analyzer/console":           "what analyzer/query made, names of our columns by an allow-list",
+	"analyzer/detect":            "columns of the structs that rows are read into",
+	"analyzer/detect/detecttest": "columns of flows that scenarios name",
+	"analyzer/query":             "tables and columns of its own lists, and placeholders, see its proof",
 }
 
 // formats are the packages whose formats are SQL: they put in names of ours.
