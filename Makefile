@@ -58,6 +58,7 @@ bench-probe: ## the probe next to other flow meters, and what its packets, flows
 	cd probe && go build -trimpath -o $(BIN)/probe ./cmd/probe && go run ./bench $(if $(PCAP),-capture '$(abspath $(PCAP))')
 
 bench-store: $(NATIVE) ## schema: octets a row, rows a second and twenty questions on generated flows, ROWS of them (2 million): prints tables
+	cd probe && go build -trimpath -o $(BIN)/probe ./cmd/probe
 	cd deploy && go run ./benchstore -rows $(ROWS)
 
 cross: ## the probe for Windows and macOS, where it reads captures

@@ -19,12 +19,12 @@ import (
 	"github.com/tapwatch/tapwatch/collector/consume"
 	"github.com/tapwatch/tapwatch/collector/enrich"
 	"github.com/tapwatch/tapwatch/collector/retain"
-	"github.com/tapwatch/tapwatch/proto/rollup"
 	"github.com/tapwatch/tapwatch/collector/store"
 	"github.com/tapwatch/tapwatch/proto/kit"
 	"github.com/tapwatch/tapwatch/proto/kit/clickhouse"
 	"github.com/tapwatch/tapwatch/proto/kit/kafka"
 	"github.com/tapwatch/tapwatch/proto/kit/ops"
+	"github.com/tapwatch/tapwatch/proto/rollup"
 )
 
 // Config is the collector's configuration. Every field has a sensible value in

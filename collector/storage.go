@@ -10,7 +10,6 @@ import (
 
 	"github.com/tapwatch/tapwatch/collector/retain"
 	"github.com/tapwatch/tapwatch/proto/kit"
-	"github.com/tapwatch/tapwatch/proto/kit/clickhouse"
 	"github.com/tapwatch/tapwatch/proto/kit/kafka"
 	"github.com/tapwatch/tapwatch/proto/kit/ops"
 	"github.com/tapwatch/tapwatch/proto/table"
@@ -63,11 +62,7 @@ func Restore(ctx context.Context, cfg Config, place, name string) error {
 		return err
 	}
 	defer conn.Close()
-	err = cfg.ClickHouse.Check(ctx)
-	if errors.Is(err, clickhouse.ErrNoDatabase) {
-		err = createDatabase(ctx, cfg.ClickHouse)
-	}
-	if err != nil {
+	if err := findDatabase(ctx, cfg.ClickHouse); err != nil {
 		return err
 	}
 	if err := retain.Restore(ctx, conn, place, name); err != nil {

@@ -205,12 +205,12 @@ func (k *Keeper) Pass(ctx context.Context) error {
 			return err
 		}
 		k.sampled = k.now()
+		f, ok, err := Predict(ctx, k.Conn, u, k.Options)
+		if err != nil {
+			return err
+		}
+		k.metrics.forecast(f, ok)
 	}
-	f, ok, err := Predict(ctx, k.Conn, u, k.Options)
-	if err != nil {
-		return err
-	}
-	k.metrics.forecast(f, ok)
 	return nil
 }
 

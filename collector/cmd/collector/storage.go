@@ -6,7 +6,6 @@ import (
 	"io"
 	"maps"
 	"slices"
-	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -16,6 +15,7 @@ import (
 	"github.com/tapwatch/tapwatch/collector"
 	"github.com/tapwatch/tapwatch/collector/retain"
 	"github.com/tapwatch/tapwatch/proto/kit"
+	"github.com/tapwatch/tapwatch/proto/kit/ops"
 	"github.com/tapwatch/tapwatch/proto/kit/service"
 )
 
@@ -215,14 +215,7 @@ func printRows(out io.Writer, e retain.Erasure) {
 }
 
 // clean keeps what people wrote from moving the terminal.
-func clean(s string) string {
-	return strings.Map(func(r rune) rune {
-		if r < ' ' || r == 0x7f || r >= 0x80 && r < 0xa0 {
-			return '?'
-		}
-		return r
-	}, s)
-}
+func clean(s string) string { return string(ops.Printable([]byte(s))) }
 
 func stamp(t time.Time) string {
 	if t.IsZero() {
