@@ -166,4 +166,7 @@ var columns = []column{
 	// latencies of single transactions, beside the lists they belong to
 	numList("http_latencies_us", func(r *rec) *[]uint32 { return &r.HTTPLatencies }, func(b *pb) (*[]uint32, *[]uint32) { return &b.HttpLatenciesUsN, &b.HttpLatenciesUs }),
 	numList("dns_latencies_us", func(r *rec) *[]uint32 { return &r.DNSLatencies }, func(b *pb) (*[]uint32, *[]uint32) { return &b.DnsLatenciesUsN, &b.DnsLatenciesUs }),
+
+	// provenance
+	str("origin", func(r *rec) *string { return &r.Origin }, func(b *pb) *[]uint32 { return &b.Origin }).lowCardinality(),
 }

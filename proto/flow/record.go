@@ -181,6 +181,8 @@ type Record struct {
 
 	HTTPLatencies []uint32
 	DNSLatencies  []uint32
+
+	Origin string
 }
 
 // Reset empties the record and keeps the lists' memory.

@@ -344,8 +344,12 @@ type FlowBatch struct {
 	// Query to answer, for each of dns_names; 0 no answer. Microseconds.
 	DnsLatenciesUsN []uint32 `protobuf:"varint,276,rep,packed,name=dns_latencies_us_n,json=dnsLatenciesUsN,proto3" json:"dns_latencies_us_n,omitempty"`
 	DnsLatenciesUs  []uint32 `protobuf:"varint,277,rep,packed,name=dns_latencies_us,json=dnsLatenciesUs,proto3" json:"dns_latencies_us,omitempty"`
-	unknownFields   protoimpl.UnknownFields
-	sizeCache       protoimpl.SizeCache
+	// -- provenance
+	// Where the record was made, if not by a probe: "zeek", "eve", "netflow5", "netflow9", "ipfix", "sflow", "argus". Empty: by a probe. What such a source
+	// does not tell is 0 or empty here, and means unknown. Of each record rather than of the batch: a router port receives several kinds. String index.
+	Origin        []uint32 `protobuf:"varint,278,rep,packed,name=origin,proto3" json:"origin,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *FlowBatch) Reset() {
@@ -1498,6 +1502,13 @@ func (x *FlowBatch) GetDnsLatenciesUs() []uint32 {
 	return nil
 }
 
+func (x *FlowBatch) GetOrigin() []uint32 {
+	if x != nil {
+		return x.Origin
+	}
+	return nil
+}
+
 // LedgerSecond accounts for one second of traffic time in one worker:
 // seen_packets = flow_packets + the packets of all losses, and the same for
 // frame bytes, once the worker has passed the second. A second may be told in
@@ -1796,7 +1807,7 @@ var File_flow_proto protoreflect.FileDescriptor
 const file_flow_proto_rawDesc = "" +
 	"\n" +
 	"\n" +
-	"flow.proto\x12\x10tapwatch.flow.v1\"\xc1*\n" +
+	"flow.proto\x12\x10tapwatch.flow.v1\"\xda*\n" +
 	"\tFlowBatch\x12%\n" +
 	"\x0eschema_version\x18\x01 \x01(\rR\rschemaVersion\x12\x14\n" +
 	"\x05probe\x18\x02 \x01(\tR\x05probe\x12\x12\n" +
@@ -1994,7 +2005,8 @@ const file_flow_proto_rawDesc = "" +
 	"\x13http_latencies_us_n\x18\x92\x02 \x03(\rR\x10httpLatenciesUsN\x12+\n" +
 	"\x11http_latencies_us\x18\x93\x02 \x03(\rR\x0fhttpLatenciesUs\x12,\n" +
 	"\x12dns_latencies_us_n\x18\x94\x02 \x03(\rR\x0fdnsLatenciesUsN\x12)\n" +
-	"\x10dns_latencies_us\x18\x95\x02 \x03(\rR\x0ednsLatenciesUs\"\xd0\x02\n" +
+	"\x10dns_latencies_us\x18\x95\x02 \x03(\rR\x0ednsLatenciesUs\x12\x17\n" +
+	"\x06origin\x18\x96\x02 \x03(\rR\x06origin\"\xd0\x02\n" +
 	"\fLedgerSecond\x12\x16\n" +
 	"\x06second\x18\x01 \x01(\x10R\x06second\x12!\n" +
 	"\fseen_packets\x18\x02 \x01(\x04R\vseenPackets\x12(\n" +
