@@ -23,6 +23,21 @@ const (
 
 var severities = []Severity{Info, Low, Medium, High, Critical}
 
+// Withdrawn stands in place of the severity of an alert that is withdrawn, where
+// it is about who is to be told: its Rank is below all others.
+const Withdrawn Severity = "withdrawn"
+
+// Standing is the severity as those who were told of a know it: Withdrawn if it is.
+func (a *Alert) Standing() Severity {
+	if a.Withdrawn {
+		return Withdrawn
+	}
+	return a.Severity
+}
+
+// Severities lists all, Info first.
+func Severities() []Severity { return slices.Clone(severities) }
+
 // Rank orders severities, 0 for Info to 4 for Critical; -1 for none of them.
 func (s Severity) Rank() int { return slices.Index(severities, s) }
 
@@ -63,6 +78,14 @@ type Alert struct {
 	Completeness float64  // share of seen packets of the window that are in flows; NaN unknown
 	Provisional  bool     // the window was not closed yet
 	Missing      []string // probes that had not passed the window
+
+	// Withdrawn: it was found by windows that were judged early, or by an older
+	// version, and those that were judged again do not say so any more.
+	Withdrawn bool
+	// SuppressedBy is "exclusion:ID" or "alert:ID", of what explains it; empty:
+	// nothing. Nobody is told of it then, and it is no part of cases.
+	SuppressedBy string
+	Related      []string // of a case: ids of its alerts, in the order of time
 
 	Raised, Updated time.Time // wall clock
 

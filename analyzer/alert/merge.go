@@ -24,23 +24,26 @@ func (a *Alert) near(found *Alert) bool {
 }
 
 // merge returns the episode a with what was found in a window: the union of the
-// times, and everything else of whichever of the two is stronger. A window that
-// is judged again replaces what was found in it before.
+// times, and everything else of whichever of the two is stronger. What takes the
+// place of an alert that was withdrawn is all there is.
 func (a *Alert) merge(found *Alert) Alert {
 	out := *a
-	same := a.WindowStart.Equal(found.WindowStart) && a.WindowEnd.Equal(found.WindowEnd) && a.Version == found.Version
-	if same || stronger(found, a) {
+	same := a.WindowStart.Equal(found.WindowStart) && a.WindowEnd.Equal(found.WindowEnd)
+	if a.Withdrawn || same || stronger(found, a) {
 		out = *found
-		out.ID, out.Revision, out.Raised, out.Updated = a.ID, a.Revision, a.Raised, a.Updated
+		out.ID, out.Revision, out.Raised, out.Updated, out.SuppressedBy = a.ID, a.Revision, a.Raised, a.Updated, a.SuppressedBy
 	}
-	out.Start, out.End = earlier(a.Start, found.Start), later(a.End, found.End)
+	if !a.Withdrawn {
+		out.Start, out.End = earlier(a.Start, found.Start), later(a.End, found.End)
+	}
+	out.Withdrawn = false
 	return out
 }
 
-// stronger orders by severity, score and size; equals are not stronger, so that
-// a second run changes nothing.
+// stronger orders by severity, score and size; of equals the earlier window is
+// stronger, so that the order in which windows are judged does not matter.
 func stronger(x, y *Alert) bool {
-	return cmp.Or(cmp.Compare(x.Severity.Rank(), y.Severity.Rank()), compare(x.Score, y.Score), compare(x.Magnitude, y.Magnitude)) > 0
+	return cmp.Or(cmp.Compare(x.Severity.Rank(), y.Severity.Rank()), compare(x.Score, y.Score), compare(x.Magnitude, y.Magnitude), y.WindowStart.Compare(x.WindowStart)) > 0
 }
 
 // tolerance hides that sums of floating point depend on the order of rows.
@@ -61,7 +64,8 @@ func (a *Alert) equal(b *Alert) bool {
 		a.Start.Equal(b.Start) && a.End.Equal(b.End) && a.WindowStart.Equal(b.WindowStart) && a.WindowEnd.Equal(b.WindowEnd) &&
 		maps.EqualFunc(a.SubScores, b.SubScores, sameFloat) && slices.Equal(a.Reasons, b.Reasons) && slices.Equal(a.Unless, b.Unless) &&
 		a.EvidenceSQL == b.EvidenceSQL && maps.Equal(a.EvidenceParams, b.EvidenceParams) && a.Baseline == b.Baseline &&
-		slices.Equal(a.FlowIDs, b.FlowIDs) && a.Provisional == b.Provisional && slices.Equal(a.Missing, b.Missing)
+		slices.Equal(a.FlowIDs, b.FlowIDs) && a.Provisional == b.Provisional && slices.Equal(a.Missing, b.Missing) &&
+		a.Withdrawn == b.Withdrawn && a.SuppressedBy == b.SuppressedBy && slices.Equal(a.Related, b.Related)
 }
 
 func sameFloat(x, y float64) bool {

@@ -8,6 +8,7 @@ import (
 	"github.com/ClickHouse/clickhouse-go/v2"
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 
+	"github.com/tapwatch/tapwatch/analyzer/alert"
 	"github.com/tapwatch/tapwatch/analyzer/detect"
 )
 
@@ -120,6 +121,22 @@ func (j *job) worth(ctx context.Context, conn driver.Conn, list []*window, close
 		worth[at.Unix()] = true
 	}
 	return worth, nil
+}
+
+// judged are the windows whose word counts from now on. What an open window does
+// not hold yet, or no more, is left to when it is closed.
+func (j *job) judged(done []outcome, closed bool) []alert.Judged {
+	if !closed {
+		return nil
+	}
+	list := make([]alert.Judged, 0, len(done))
+	for _, o := range done {
+		if o.err == nil {
+			span := o.span()
+			list = append(list, alert.Judged{Detector: j.info.Name, Version: j.info.Version, Start: span.Start, End: span.End, Step: j.info.Step})
+		}
+	}
+	return list
 }
 
 // record writes what was done to job_runs, in one insert.

@@ -25,7 +25,7 @@ func newMetrics(reg prometheus.Registerer, stages *ops.Stages) *metrics {
 		windows:    vec("schedule_windows_total", "Windows judged, by detector and result (closed, provisional or error).", "detector", "result"),
 		candidates: vec("detect_candidates_total", "Candidates that were scored.", "detector"),
 		learning:   vec("detect_learning_candidates_total", "Candidates without enough history to be judged.", "detector"),
-		alerts:     vec("alert_revisions_total", "Revisions of alerts stored, by detector and kind (new or changed).", "detector", "kind"),
+		alerts:     vec("alert_revisions_total", "Revisions of alerts stored, by detector and kind (new, changed or withdrawn).", "detector", "kind"),
 		seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "tapwatch_analyzer_detect_window_seconds", Help: "Time one window took.",
 			Buckets: []float64{.005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60, 300}}, []string{"detector"}),
 		pending: prometheus.NewGauge(prometheus.GaugeOpts{Name: "tapwatch_analyzer_schedule_pending_windows", Help: "Windows that wait to be judged, open ones included."}),
@@ -54,7 +54,8 @@ func (m *metrics) judged(detector string, o outcome, closed bool) {
 
 func (m *metrics) raised(detector string, r alert.Raised) {
 	m.alerts.WithLabelValues(detector, "new").Add(float64(r.New))
-	m.alerts.WithLabelValues(detector, "changed").Add(float64(r.Changed))
+	m.alerts.WithLabelValues(detector, "changed").Add(float64(r.Changed - r.Withdrawn))
+	m.alerts.WithLabelValues(detector, "withdrawn").Add(float64(r.Withdrawn))
 }
 
 func (m *metrics) incident(d time.Duration) {

@@ -274,7 +274,9 @@ func (s *Scheduler) settle(ctx context.Context, j *job, done []outcome, found []
 		if err := s.annotate(ctx, done, found, closed); err != nil {
 			return err
 		}
-		raised, err := s.store.Raise(ctx, found)
+	}
+	if len(done) > 0 {
+		raised, err := s.store.Settle(ctx, j.judged(done, closed), found)
 		if err != nil {
 			return err
 		}
