@@ -87,9 +87,9 @@ func (s *Scheduler) built(ctx context.Context, j *job, from, to int64) (func(*wi
 		return func(*window) bool { return true }, nil
 	}
 	rows, err := s.conn.Query(ctx, `SELECT at, min(built) FROM
-		(SELECT rollup, toInt64(toUnixTimestamp(bucket)) AS at, argMax(raw_rows, (build, cover)) AS built FROM rollup_builds
-		 WHERE rollup IN {rollups:Array(String)} AND bucket >= {from:DateTime('UTC')} AND bucket < {to:DateTime('UTC')} GROUP BY rollup, bucket)
-		GROUP BY at HAVING uniqExact(rollup) = length({rollups:Array(String)})`,
+		(SELECT rollup AS name, toInt64(toUnixTimestamp(bucket)) AS at, argMax(raw_rows, (build, cover)) AS built FROM rollup_builds
+		 WHERE rollup IN {rollups:Array(String)} AND bucket >= {from:DateTime('UTC')} AND bucket < {to:DateTime('UTC')} GROUP BY name, bucket)
+		GROUP BY at HAVING uniqExact(name) = length({rollups:Array(String)})`,
 		append(between(from, to), clickhouse.Named("rollups", j.info.Rollups))...)
 	if err != nil {
 		return nil, fmt.Errorf("read rollup_builds: %w", err)
