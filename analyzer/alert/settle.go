@@ -249,7 +249,7 @@ func (s *Store) again(ctx context.Context, e *episodes, said map[place]finding, 
 			a.Withdrawn = true
 			continue
 		}
-		if best.EvidenceSQL == "" {
+		if fresh[place{id, best.WindowStart.Unix(), best.WindowEnd.Unix()}] != best { // left lacks the long texts
 			if best, err = s.whole(ctx, best); err != nil {
 				return err
 			}

@@ -15,7 +15,7 @@ var noon = time.Date(2026, 3, 2, 12, 0, 0, 0, time.UTC)
 func sweepAt(actor string, at time.Time, score float64) Alert {
 	return Alert{Detector: "scan", Version: 1, Title: actor + " scans", Severity: Medium, Score: score, Confidence: 1, Actor: actor,
 		Entities: []string{"actor=" + actor}, Start: at, End: at.Add(time.Minute), WindowStart: at, WindowEnd: at.Add(10 * time.Minute),
-		SubScores: map[string]float64{"breadth": score}, Magnitude: 10 * score, Gap: 24 * time.Hour, EvidenceSQL: "SELECT 1", Completeness: 1}
+		SubScores: map[string]float64{"breadth": score}, Magnitude: 10 * score, Gap: 24 * time.Hour, Completeness: 1}
 }
 
 // One thing going on is one alert; a repetition changes nothing; what comes

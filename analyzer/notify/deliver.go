@@ -21,24 +21,24 @@ func (s *sink) deliver(ctx context.Context, it *item) error {
 		return err
 	}
 	st := states[key{it.id, s.name}]
-	if len(alerts) == 0 {
+	if len(alerts) == 0 || alerts[0].SuppressedBy != "" {
 		s.remove(it.id)
 		return nil
 	}
 	m := &message{Alert: alerts[0], console: s.cfg.console()}
-	m.reason = due(m.Revision, m.Severity, m.Magnitude, st.told, s.min)
+	m.reason = due(m.Revision, m.Standing(), m.Magnitude, st.told, s.min)
 	if m.reason == notDue {
 		s.remove(it.id)
 		return nil
 	}
 
 	now := time.Now()
-	attempt := row{alert: m.ID, revision: m.Revision, sink: s.name, status: pending, severity: m.Severity, magnitude: m.Magnitude, attempts: 1, at: after(now, st.at)}
+	attempt := row{alert: m.ID, revision: m.Revision, sink: s.name, status: pending, severity: m.Standing(), magnitude: m.Magnitude, attempts: 1, at: after(now, st.at)}
 	switch {
 	case st.pending == m.Revision:
 		attempt.attempts = st.attempts + 1 // is stored as pending since its first attempt
 	case st.pending != 0:
-		old := row{alert: m.ID, revision: st.pending, sink: s.name, status: replaced, severity: m.Severity, magnitude: m.Magnitude, attempts: st.attempts, at: attempt.at}
+		old := row{alert: m.ID, revision: st.pending, sink: s.name, status: replaced, severity: m.Standing(), magnitude: m.Magnitude, attempts: st.attempts, at: attempt.at}
 		if err := s.db.write(look, attempt, old); err != nil {
 			return err
 		}

@@ -47,7 +47,7 @@ type state struct {
 type candidate struct {
 	id        string
 	revision  uint32
-	severity  alert.Severity
+	severity  alert.Severity // or alert.Withdrawn
 	magnitude float64
 	updated   time.Time
 }
@@ -60,10 +60,10 @@ const pageSize = 2000
 
 // changed returns up to pageSize alerts that were updated at or after the given
 // time and come after the alert with this time and id, in that order. All of a
-// page have been read when less than pageSize come.
+// page have been read when less than pageSize come. What is suppressed is left out.
 func (d deliveries) changed(ctx context.Context, after time.Time, id string) ([]candidate, error) {
-	rows, err := d.conn.Query(ctx, `SELECT id, revision, severity, magnitude, updated FROM alerts FINAL
-		WHERE updated >= {after:DateTime64(3, 'UTC')} AND (updated, id) > ({after:DateTime64(3, 'UTC')}, {id:String})
+	rows, err := d.conn.Query(ctx, `SELECT id, revision, if(withdrawn, 'withdrawn', toString(severity)), magnitude, updated FROM alerts FINAL
+		WHERE suppressed_by = '' AND updated >= {after:DateTime64(3, 'UTC')} AND (updated, id) > ({after:DateTime64(3, 'UTC')}, {id:String})
 		ORDER BY updated, id LIMIT {limit:UInt32}`,
 		clickhouse.Named("after", stamp(after)), clickhouse.Named("id", id), clickhouse.Named("limit", fmt.Sprint(pageSize)))
 	if err != nil {

@@ -14,6 +14,7 @@ const (
 	ReasonNew      Reason = "new"              // the sink has not been told of this alert
 	ReasonSeverity Reason = "severity_changed" // since what the sink was told last
 	ReasonGrowth   Reason = "grown_tenfold"    // in magnitude, since what the sink was told last
+	ReasonGone     Reason = "withdrawn"        // what the sink was told has not been confirmed
 	notDue         Reason = ""
 )
 
@@ -27,7 +28,7 @@ type told struct {
 
 // due says why the current revision of an alert is to be sent to a sink that
 // wants min and above, or notDue. Something that a sink has been told of and
-// that then falls below min is told once more.
+// that then falls below min, or is withdrawn, is told once more.
 func due(revision uint32, severity alert.Severity, magnitude float64, last told, min alert.Severity) Reason {
 	if revision <= last.revision {
 		return notDue
@@ -39,6 +40,9 @@ func due(revision uint32, severity alert.Severity, magnitude float64, last told,
 			return ReasonNew
 		}
 	case severity != last.severity:
+		if severity == alert.Withdrawn && last.severity.Rank() >= min.Rank() {
+			return ReasonGone
+		}
 		if wanted || last.severity.Rank() >= min.Rank() {
 			return ReasonSeverity
 		}

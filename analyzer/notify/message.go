@@ -42,7 +42,7 @@ const Schema = "tapwatch.alert/1"
 type Payload struct {
 	Schema         string              `json:"schema"` // Schema
 	Key            string              `json:"key"`    // as the header Idempotency-Key
-	Reason         Reason              `json:"reason"` // new, severity_changed or grown_tenfold
+	Reason         Reason              `json:"reason"` // new, severity_changed, grown_tenfold or withdrawn
 	URL            string              `json:"url"`    // of the alert in the console, empty: not known
 	ID             string              `json:"id"`     // stable over all revisions
 	Revision       uint32              `json:"revision"`
@@ -189,6 +189,8 @@ func (m *message) headline() string {
 		title += " (severity changed)"
 	case ReasonGrowth:
 		title += " (grown tenfold)"
+	case ReasonGone:
+		title += " (withdrawn: not confirmed)"
 	}
 	return title
 }

@@ -3,7 +3,8 @@
 // messages, and a row of the table deliveries for each alert, revision and sink.
 //
 // A sink is told of an alert when it is new, when its severity has changed, and
-// when it has grown tenfold, reckoned from what that sink was told last. What is
+// when it has grown tenfold, reckoned from what that sink was told last, and when
+// what it was told is withdrawn. Of what is suppressed nobody is told. What is
 // about to be sent is stored as pending before, and as delivered after: nothing
 // is lost, and what was stored as delivered is not sent again. A process that
 // dies between the two sends the same message again, with the same key, for the
@@ -46,6 +47,7 @@ type Notifier struct {
 	log     *slog.Logger
 	metrics *metrics
 	sinks   []*sink
+	held    func() bool
 
 	from    time.Time // where the next look begins; zero: all alerts
 	swept   time.Time // when all alerts were looked at last
@@ -59,11 +61,20 @@ func New(cfg Config, conn driver.Conn, log *slog.Logger, reg prometheus.Register
 	if err != nil {
 		return nil, err
 	}
-	n := &Notifier{cfg: cfg, db: deliveries{conn}, alerts: alert.NewStore(conn), log: log, metrics: newMetrics(reg), sinks: sinks}
+	n := &Notifier{cfg: cfg, db: deliveries{conn}, alerts: alert.NewStore(conn), log: log, metrics: newMetrics(reg), sinks: sinks, held: func() bool { return true }}
 	for _, s := range sinks {
 		s.attach(n)
 	}
 	return n, nil
+}
+
+// While has n look for alerts and send only while held is true: where several
+// processes work on a database, one holds the lease. To be called before Run.
+func (n *Notifier) While(held func() bool) {
+	n.held = held
+	for _, s := range n.sinks {
+		s.held = held
+	}
 }
 
 // Run sends until ctx ends, then lets messages under way finish for up to 3 s,
@@ -87,7 +98,10 @@ func (n *Notifier) watch(ctx context.Context) {
 	tick := time.NewTicker(n.cfg.Interval)
 	defer tick.Stop()
 	for {
-		err := n.look(ctx, time.Now())
+		var err error
+		if n.held() {
+			err = n.look(ctx, time.Now())
+		}
 		switch {
 		case ctx.Err() != nil:
 			return

@@ -66,6 +66,7 @@ type sink struct {
 	log     *slog.Logger
 	metrics *metrics
 	wake    chan struct{}
+	held    func() bool // see Notifier.While
 
 	mu    sync.Mutex
 	queue map[string]*item // by alert
@@ -89,6 +90,7 @@ func newSink(c common, to sender, cfg Config) *sink {
 }
 
 func (s *sink) attach(n *Notifier) {
+	s.held = n.held
 	s.db, s.alerts, s.metrics, s.log = n.db, n.alerts, n.metrics, n.log.With("sink", s.name, "kind", s.kind)
 }
 
@@ -219,6 +221,9 @@ func (s *sink) step(ctx context.Context, now time.Time) time.Duration {
 			return s.store.Next()
 		}
 		return 0
+	}
+	if !s.held() {
+		return time.Second
 	}
 	if s.shutUntil.After(now) {
 		return s.shutUntil.Sub(now)
