@@ -1,0 +1,1 @@
+SELECT max(job_runs.ran) FROM job_runs FINAL WHERE detector = {detector:String} AND version = {version:UInt16}
