@@ -41,6 +41,24 @@ func expressions() *strings.Replacer {
 		"/*src_text*/", `replaceRegexpOne(toString(src_ip), '^::ffff:', '')`,
 		"/*dst_text*/", `replaceRegexpOne(toString(dst_ip), '^::ffff:', '')`,
 		"/*flow_id*/", `concat(probe, '/', toString(epoch), '/', toString(worker), '/', toString(flow_id))`,
+		// The protocol of a login, by what was recognised or else by the port; empty:
+		// the flow is none. Of HTTP only what asks for a name and refuses it.
+		"/*login_service*/", `multiIf(app IN ('ssh', 'ftp', 'telnet', 'rdp', 'vnc', 'smb', 'kerberos', 'ldap', 'smtp', 'pop3', 'imap', 'radius', 'mysql', 'postgresql', 'mssql'), toString(app),
+            app = 'http' AND user != '' AND has(http_statuses, 401), 'http',
+            app IN ('', 'unknown', 'tls') AND protocol = 6, transform(dst_port, [21, 22, 23, 3389, 5900], ['ftp', 'ssh', 'telnet', 'rdp', 'vnc'], ''), '')`,
+		// How many logins of the flow were refused in words.
+		"/*login_refused*/", `toUInt64(multiIf(
+            app IN ('pop3', 'imap'), if(arrayExists(q -> match(q, '^(PASS|AUTH|APOP|LOGIN|AUTHENTICATE)'), app_requests), arrayCount(r -> r IN ('-ERR', 'NO'), app_responses), 0),
+            app = 'http', if(user != '' AND NOT arrayExists(s -> s BETWEEN 200 AND 399, http_statuses), countEqual(http_statuses, 401), 0),
+            arrayCount(r -> (toString(app), r) IN (('ftp', '530'), ('smtp', '535'), ('radius', 'Access-Reject'), ('ldap', 'invalidCredentials'), ('mysql', 'ERR 1045'), ('mssql', 'ERROR 18456'),
+                ('postgresql', 'FATAL 28P01'), ('postgresql', 'FATAL 28000'), ('vnc', 'failed'),
+                ('smb', 'STATUS_LOGON_FAILURE'), ('smb', 'STATUS_WRONG_PASSWORD'), ('smb', 'STATUS_NO_SUCH_USER'), ('smb', 'STATUS_ACCOUNT_LOCKED_OUT'), ('smb', 'STATUS_ACCOUNT_DISABLED'),
+                ('kerberos', 'KDC_ERR_PREAUTH_FAILED'), ('kerberos', 'KDC_ERR_C_PRINCIPAL_UNKNOWN'), ('kerberos', 'KDC_ERR_CLIENT_REVOKED')), app_responses)))`,
+		// A login of the flow was accepted in words.
+		"/*login_accepted*/", `multiIf(app = 'ftp', has(app_responses, '230'), app = 'smtp', has(app_responses, '235'), app = 'mssql', has(app_responses, 'LOGIN OK'),
+            app = 'postgresql', has(app_responses, 'AUTH OK'), app = 'vnc', has(app_responses, 'OK'), app = 'radius', has(app_responses, 'Access-Accept'),
+            app = 'smb', arrayExists((q, r) -> startsWith(q, 'SESSION_SETUP') AND r = 'STATUS_SUCCESS', arrayResize(app_requests, least(length(app_requests), length(app_responses))),
+                arrayResize(app_responses, least(length(app_requests), length(app_responses)))), false)`,
 		"/*judged*/", strings.TrimSpace(baseline.SeriesSQL()),
 		"/*window*/", `(intDiv(toUnixTimestamp(start), {step:Int64}) - arrayJoin(range({overlap:UInt32}))) * {step:Int64}`,
 	)
