@@ -117,6 +117,10 @@ func (k *Keeper) Pass(ctx context.Context) error {
 			return err
 		}
 	}
+	// Only when all of them are judged: it is where the next process goes on.
+	if err := k.record(ctx, slices.Sorted(maps.Keys(days)), newest); err != nil {
+		return err
+	}
 	maps.Copy(k.seen, marks)
 	for id, t := range k.seen { // an alert that old begins a new episode when it comes back
 		if newest.Sub(t.end) > 60*day && len(k.seen) > 100000 {
@@ -157,16 +161,18 @@ func (k *Keeper) judge(ctx context.Context, start time.Time) error {
 	if raised.New+raised.Changed > 0 {
 		k.log.Info("cases", "day", start.Format(time.DateOnly), "new", raised.New, "changed", raised.Changed-raised.Withdrawn, "withdrawn", raised.Withdrawn)
 	}
-	var newest time.Time
-	for _, a := range list {
-		if a.Updated.After(newest) && a.Detector != CaseDetector {
-			newest = a.Updated
-		}
+	return nil
+}
+
+// record writes to job_runs which days were judged, of alerts up to newest.
+func (k *Keeper) record(ctx context.Context, days []int64, newest time.Time) error {
+	if len(days) == 0 {
+		return nil
 	}
 	insert := clickhouse.Context(ctx, clickhouse.WithSettings(clickhouse.Settings{"async_insert": 0}))
-	if err := k.conn.Exec(insert, datesSQL, clickhouse.Named("detector", CaseDetector), clickhouse.Named("version", caseVersion),
-		clickhouse.Named("from", start.Format(time.DateTime)), clickhouse.Named("to", start.Add(day).Format(time.DateTime)),
-		clickhouse.Named("rows", len(list)), clickhouse.Named("alerts", len(found)), clickhouse.Named("ran", stamp(newest))); err != nil {
+	err := k.conn.Exec(insert, datesSQL, clickhouse.Named("detector", CaseDetector), clickhouse.Named("version", caseVersion),
+		clickhouse.Named("days", days), clickhouse.Named("ran", stamp(newest)))
+	if err != nil {
 		return fmt.Errorf("record job_runs: %w", err)
 	}
 	return nil
@@ -176,7 +182,14 @@ func (k *Keeper) judge(ctx context.Context, start time.Time) error {
 func (k *Keeper) explain(ctx context.Context, list []*alert.Alert) error {
 	by := explained(list)
 	want := map[string]string{}
+	listed := map[string]bool{}
 	for _, a := range list {
+		listed[a.ID] = true
+	}
+	for _, a := range list {
+		if id, linked := strings.CutPrefix(a.SuppressedBy, explanationPrefix); linked && !listed[id] {
+			continue // what explains it was on another day, which is judged when that changes
+		}
 		now := ""
 		if e := by[a.ID]; e != nil {
 			now = explanationPrefix + e.ID
