@@ -52,7 +52,7 @@ type Flow struct {
 //	jitter=2s      each up to that much later (seeded), poisson=true: exponential gaps of mean every
 //	src= dst= sport= port= proto=tcp|udp|icmp state=S0|REJ|SF|…
 //	out= in=       payload bytes of the initiator and the responder; outvar= percent of change (seeded)
-//	took=  sni= app= guessed=true segment= reason= ttl= probe=
+//	took=  sni= app= guessed=true segment= reason= ttl= probe= unasked=true (no packet of the initiator)
 //
 // Any other name is a column of flows; a list is separated by commas, a map
 // is not to be had, %20 is a blank.
@@ -222,9 +222,10 @@ func loadProbe(t testing.TB, conn driver.Conn, probe string, start time.Time, ro
 	extra := map[string]bool{}
 	for _, r := range rows {
 		for name := range r.columns {
-			extra[name] = true
+			extra[name] = name != "unasked"
 		}
 	}
+	maps.DeleteFunc(extra, func(_ string, column bool) bool { return !column })
 	others := slices.Sorted(maps.Keys(extra))
 	types, err := columnTypes(ctx, conn, others)
 	if err != nil {
@@ -251,6 +252,9 @@ func loadProbe(t testing.TB, conn driver.Conn, probe string, start time.Time, ro
 		}
 		answered := r.in > 0 || r.proto == 6 && flagsDst != 0
 		sp, dp := 1+r.out/1400, uint64(0)
+		if r.columns["unasked"] == "true" {
+			sp = 0
+		}
 		if answered {
 			dp = 1 + r.in/1400
 		}
