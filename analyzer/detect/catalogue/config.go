@@ -12,6 +12,7 @@ import (
 	"github.com/tapwatch/tapwatch/analyzer/detect/channel"
 	"github.com/tapwatch/tapwatch/analyzer/detect/egress"
 	"github.com/tapwatch/tapwatch/analyzer/detect/flood"
+	"github.com/tapwatch/tapwatch/analyzer/detect/novelty"
 	"github.com/tapwatch/tapwatch/analyzer/detect/recon"
 )
 
@@ -24,6 +25,7 @@ type Config struct {
 	Channel   channel.Config   `conf:"channel"`
 	Egress    egress.Config    `conf:"egress"`
 	Behaviour behaviour.Config `conf:"behaviour"`
+	Novelty   novelty.Config   `conf:"novelty"`
 }
 
 // DefaultConfig returns the published thresholds; see the Info of each detector.
@@ -38,6 +40,7 @@ func DefaultConfig() Config {
 		Channel:   channel.DefaultConfig(),
 		Egress:    egress.DefaultConfig(),
 		Behaviour: behaviour.DefaultConfig(),
+		Novelty:   novelty.DefaultConfig(),
 	}
 }
 
@@ -55,6 +58,7 @@ func (c Config) Check() error {
 		{"channel", c.Channel.Check},
 		{"egress", c.Egress.Check},
 		{"behaviour", c.Behaviour.Check},
+		{"novelty", c.Novelty.Check},
 	} {
 		if err := f.check(); err != nil {
 			return fmt.Errorf("detect.%s.%w", f.name, err)
@@ -74,6 +78,7 @@ func All(c Config) []detect.Detector {
 		recon.All(own, c.Recon),
 		flood.All(own, c.Flood),
 		behaviour.All(own, c.Behaviour),
+		novelty.All(own, c.Novelty),
 		egress.All(own, c.Egress),
 		channel.All(own, c.Channel),
 	)
