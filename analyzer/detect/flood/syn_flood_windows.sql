@@ -1,12 +1,11 @@
--- Windows in which a port may reach the lower threshold.
-SELECT DISTINCT toInt64(w)
+-- Windows at whose end a host may reach the lower threshold.
+SELECT DISTINCT bin * 10 + 10 - {step:Int64} * {overlap:UInt32} AS w
 FROM
 (
-    SELECT intDiv(toInt64(toUnixTimestamp(start)), {step:Int64}) * {step:Int64} AS w
+    SELECT intDiv(toInt64(toUnixTimestamp(start)), 10) AS bin, site, dst_ip
     FROM flows
-    WHERE start >= {from:DateTime('UTC')} AND start < {to:DateTime('UTC')} AND protocol = 6 AND segment = 0 AND NOT initiator_guessed AND bitAnd(src_tcp_flags, 18) = 2
-      AND {overlap:UInt32} = 1
-    GROUP BY w, intDiv(toInt64(toUnixTimestamp(start)), 10), site, dst_ip, dst_port
+    WHERE start >= {from:DateTime('UTC')} AND start < {to:DateTime('UTC')} AND protocol = 6 AND segment = 0 AND bitAnd(src_tcp_flags, 2) = 2 AND NOT initiator_guessed AND /*half*/
+    GROUP BY bin, site, dst_ip
     HAVING sum(src_packets) >= 10 * {min_rate_single:Float64}
 )
-ORDER BY 1
+ORDER BY w
