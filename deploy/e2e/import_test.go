@@ -12,15 +12,15 @@ import (
 	"testing"
 	"time"
 
-	"github.com/tapwatch/tapwatch/analyzer/importer"
+	"github.com/tapwatch/tapwatch/analyzer"
 )
 
 // importLogs imports files into the chain's topic.
 func (c *chain) importLogs(format string, files ...string) string {
 	c.t.Helper()
-	cfg := importer.DefaultConfig()
+	cfg := analyzer.DefaultImportConfig()
 	cfg.Kafka.Brokers, cfg.Topic, cfg.Ops.LogLevel = c.brokers, c.name, "error"
-	tally, err := importer.Run(context.Background(), cfg, format, files)
+	tally, err := analyzer.Import(context.Background(), cfg, format, files)
 	if err != nil {
 		c.t.Fatal(err)
 	}
