@@ -153,7 +153,7 @@ func replaced(judged []Judged, old finding) bool {
 		case f.from < at:
 			return 1
 		case f.from == at && (f.version == j.Version && f.to == j.End.Unix() || f.version != j.Version),
-			f.version < j.Version && f.from < at+int64(j.Step/time.Second):
+			f.version != j.Version && f.from < at+int64(j.Step/time.Second):
 			return 0
 		}
 		return -1
