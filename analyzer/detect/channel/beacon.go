@@ -1,9 +1,12 @@
 package channel
 
 import (
+	"cmp"
+	"context"
 	_ "embed"
-	"encoding/json"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/tapwatch/tapwatch/analyzer/alert"
@@ -13,116 +16,106 @@ import (
 //go:embed beacon.sql
 var beaconSQL string
 
-//go:embed beacon_windows.sql
-var beaconWindowsSQL string
+//go:embed beacon_pairs.sql
+var beaconPairsSQL string
 
 // BeaconConfig are the thresholds of beacon.
 type BeaconConfig struct {
-	MinScore         float64 `conf:"min_score" help:"least score for an alert, 0 to 1"`
-	MinGap           float64 `conf:"min_gap" help:"least median time between connections, seconds"`
-	MinConnections   int     `conf:"min_connections" help:"connections in 24 hours that make an alert trustworthy; with less its severity is low at most"`
-	MinConcentration float64 `conf:"min_concentration" help:"least share of gaps within 35 % of their median, 0 to 1"`
+	MinScore         float64  `conf:"min_score" help:"least score for an alert, 0 to 1"`
+	MinGap           float64  `conf:"min_gap" help:"least median time between calls, seconds; quicker ones, down to 1 s, need 20 gaps within an hour or two and are medium at most"`
+	MaxGap           float64  `conf:"max_gap" help:"greatest median time between calls, seconds"`
+	MinConnections   int      `conf:"min_connections" help:"connections that make an alert trustworthy; with less, 7 at least and like a clock, its severity is low at most"`
+	MinConcentration float64  `conf:"min_concentration" help:"least share of gaps within 35 % of their median, 0 to 1"`
+	MaxSizeSpread    float64  `conf:"max_size_spread" help:"median deviation of the sizes from their median, as a share of it, up to which they count as alike, 0 to 1"`
+	KnownNames       []string `conf:"known_names" help:"names, with all below them, that updates, telemetry and push services call by the clock: low at most"`
 }
 
-// newBeacon looks for connections that are made by a clock.
-func newBeacon(own detect.Own, c BeaconConfig) detect.Detector {
-	return detect.New(detect.Spec[beaconPair]{
-		Info: detect.Info{
-			Name: "beacon", Version: 1, Title: "Beacon", Techniques: []string{"T1071.001", "T1573"},
-			Length: 24 * time.Hour, Step: 6 * time.Hour,
-			Doc: `An inside host calls the same name (TLS or QUIC server name) or outside address and port at regular times with messages of like
-size. The score is that of RITA v5 over 24 hours: a quarter each for the times (ts), the sizes (ds, IP octets of the initiator in a connection's first record),
-the duration (dur) and the histogram by hour (hist); at least 4 answered connections. An alert needs a score of 0.5, and gaps concentrated around their median:
-60 % of them within 35 %, and with few gaps so many (90 % at most) that a memoryless poller, of whose gaps 24.5 % are there, would be 5 standard
-deviations away: such a poller of constant size has 0.8 by score alone. With less than min_connections it takes a score of 0.7, and the severity is low at most. Severity low from 0.5,
-medium from 0.7, high from 0.9, critical at 1, where RITA has a threat of 0.2, 0.4, 0.6 and 0.8. The magnitude is the number of connections. A pair that has a name is not counted
-again by address. Left out: DNS, DHCP, NTP and mDNS ports, multicast, and what stays inside.`,
-			Parameters: []detect.Parameter{
-				{Name: "min_score", Value: detect.Decimal(c.MinScore), Doc: "RITA's lowest category begins at 0.5"},
-				{Name: "min_gap", Value: detect.Decimal(c.MinGap), Doc: "least median gap in seconds"},
-				{Name: "min_connections", Value: fmt.Sprint(c.MinConnections), Doc: "below it, severity low at most"},
-				{Name: "min_concentration", Value: detect.Decimal(c.MinConcentration), Doc: "share of gaps near the median; 0.92 is passed with 50 % jitter, 0.00 by a Poisson process"},
-			},
+// beacon looks for connections that are made by a clock. The statement beacon.sql
+// scores all pairs of a window, too; as the planning of it takes longer than all
+// else, it serves as evidence only, and a light one fetches what Go scores alike.
+type beacon struct {
+	own detect.Own
+	c   BeaconConfig
+}
+
+func newBeacon(own detect.Own, c BeaconConfig) detect.Detector { return beacon{own, c} }
+
+func (b beacon) Info() detect.Info {
+	c := b.c
+	return detect.Info{
+		Name: "beacon", Version: 2, Title: "Beacon", Techniques: []string{"T1071.001", "T1573"},
+		Length: 15 * time.Minute, Step: 15 * time.Minute,
+		Doc: `A client calls the same name (of TLS or QUIC, host of HTTP, or what it asks an explicit proxy for) or address and port at regular times with messages of like
+size. Each window looks back 1 and 2 hours, at full hours also 6 and 24 hours, every 6 hours also 7 days; the best of them counts, and all are one incident of client and target.
+The score is a product. conc: share of the gaps within 35 % of their median. span: 0.6 plus 0.4 times the logarithm of the hours it lasts, 1 at a day. size: 1 up to a median
+deviation of max_size_spread, 0 at 100 %. rarity: 1 for a single client or 2 % of the inside hosts, 0.4 when half of them call the same. Calls are counted for all fingerprints
+together and for each JA4 alone. Pauses count between bursts where a call is several connections. RITA's score of the last 24 hours is stored beside it (rita).
+conc has to be min_concentration, and with few gaps so much (90 % at most) that a memoryless poller, of whose gaps 24.5 % are there, would be 5
+standard deviations away. Severity low from min_score, medium from 0.5, high from 0.75, critical from 0.95. The magnitude is the number of connections.`,
+		Controls: []string{
+			"Only connections with payload in both directions, to one host, from a start that was seen.",
+			"DNS, DHCP, NTP and mDNS ports are left out, and sources in detect.exempt.",
+			"What stays inside counts only between different networks of detect.inside, with 0.7 of its rarity and medium at most.",
+			"From outside: login ports (brute force) and sources that tried ten things without an answer (scans) are left out, and what is quicker than min_gap.",
+			"Names of updates, telemetry and push services (known_names) have half of the rarity and are low at most; what many inside hosts call is not rare.",
+			"A pair that has a name is not counted again by address, a proxy is not a target.",
 		},
-		SQL: detect.Compose(beaconSQL),
-		Params: func(w detect.Window) detect.Params {
-			return own.Params().Unix(w).With("min_score", detect.Decimal(c.MinScore), "min_gap", detect.Decimal(c.MinGap), "min_concentration", detect.Decimal(c.MinConcentration),
-				"min_connections", detect.Number(c.MinConnections), "src", "", "sni", "", "dst", "", "port", "0", "site", "")
+		Parameters: []detect.Parameter{
+			{Name: "min_score", Value: detect.Decimal(c.MinScore), Doc: "least product of the sub-scores"},
+			{Name: "min_gap", Value: detect.Decimal(c.MinGap), Doc: "least median gap in seconds; quicker ones need 20 gaps"},
+			{Name: "max_gap", Value: detect.Decimal(c.MaxGap), Doc: "greatest median gap in seconds; 12 of them fit into the 7 days"},
+			{Name: "min_connections", Value: fmt.Sprint(c.MinConnections), Doc: "a beacon of 5 minutes is found within 60; below it, from 7 connections of which 95 % of the gaps are near the median and half within 10 %, low at most"},
+			{Name: "min_concentration", Value: detect.Decimal(c.MinConcentration), Doc: "share of gaps near the median; 0.92 is passed with 50 % jitter, 0.00 by a Poisson process of 20 gaps"},
+			{Name: "max_size_spread", Value: detect.Decimal(c.MaxSizeSpread), Doc: "0.25 of the median"},
+			{Name: "known_names", Value: strings.Join(c.KnownNames, " "), Doc: "updates, telemetry, push services"},
 		},
-		Judge: func(a *alert.Alert, r *beaconPair) detect.Verdict {
-			r.judge(a, uint64(c.MinConnections))
-			a.EvidenceParams["src"], a.EvidenceParams["sni"], a.EvidenceParams["dst"] = r.Src, r.SNI, r.Dst
-			a.EvidenceParams["port"], a.EvidenceParams["site"] = detect.Number(r.Port), r.Site
-			return detect.Raise
-		},
-		Find:       detect.Compose(beaconWindowsSQL),
-		FindParams: own.Params().With("min_concentration", detect.Decimal(c.MinConcentration)),
+	}
+}
+
+func (b beacon) params(w detect.Window) detect.Params {
+	return b.own.Params().Unix(w).With("logins", loginPorts)
+}
+
+// Detect asks for the pairs and scores them.
+func (b beacon) Detect(ctx context.Context, db detect.DB, w detect.Window) (detect.Result, error) {
+	pairs, err := detect.All[beaconPair](ctx, db, detect.Compose(beaconPairsSQL), b.params(w))
+	if err != nil {
+		return detect.Result{}, fmt.Errorf("detect beacon: %w", err)
+	}
+	r := detect.Result{Judged: len(pairs)}
+	best := map[[3]string]beaconScore{}
+	for i := range pairs {
+		s, ok := pairs[i].score(b.c, w.End)
+		key := [3]string{pairs[i].Site, pairs[i].Src, pairs[i].Target}
+		if old, known := best[key]; ok && (!known || s.before(&old)) {
+			best[key] = s
+		}
+	}
+	info := b.Info()
+	evidence := b.params(w).With("min_score", detect.Decimal(b.c.MinScore), "min_gap", detect.Decimal(b.c.MinGap), "max_gap", detect.Decimal(b.c.MaxGap),
+		"min_concentration", detect.Decimal(b.c.MinConcentration), "max_size_spread", detect.Decimal(b.c.MaxSizeSpread), "min_connections", detect.Number(b.c.MinConnections),
+		"known", textList(b.c.KnownNames))
+	for _, s := range best {
+		a := detect.Base(info, w)
+		s.judge(&a, b.c)
+		a.EvidenceSQL = detect.Compose(beaconSQL)
+		a.EvidenceParams = evidence.With("src", s.Src, "target", s.Target, "port", detect.Number(s.Port), "site", s.Site)
+		r.Alerts = append(r.Alerts, a)
+	}
+	slices.SortFunc(r.Alerts, func(x, y alert.Alert) int {
+		return cmp.Or(cmp.Compare(y.Score, x.Score), slices.Compare(x.Entities, y.Entities))
 	})
+	return r, nil
 }
 
-// beaconPair is a row of the statement.
-type beaconPair struct {
-	Site          string    `ch:"site"`
-	Src           string    `ch:"src"`
-	SNI           string    `ch:"sni"`
-	Dst           string    `ch:"dst"`
-	Addresses     uint64    `ch:"addresses"`
-	Port          uint16    `ch:"port"`
-	Protocol      uint8     `ch:"protocol"`
-	Connections   uint64    `ch:"connections"`
-	First         time.Time `ch:"first"`
-	Last          time.Time `ch:"last"`
-	FlowIDs       []string  `ch:"flow_ids"`
-	GapMedian     float64   `ch:"gap_median"`
-	GapMAD        float64   `ch:"gap_mad"`
-	SizeMedian    float64   `ch:"size_median"`
-	SizeMAD       float64   `ch:"size_mad"`
-	Concentration float64   `ch:"concentration"`
-	Hours         []uint64  `ch:"hours"`
-	TS            float64   `ch:"ts"`
-	DS            float64   `ch:"ds"`
-	Dur           float64   `ch:"dur"`
-	Hist          float64   `ch:"hist"`
-	Score         float64   `ch:"score"`
-}
+// loginPorts are where passwords are tried: FTP, SSH, Telnet, mail, SMB, SQL, RDP, VNC, WinRM.
+const loginPorts = "[21,22,23,25,110,135,139,143,389,445,465,587,636,993,995,1433,2222,2323,3306,3389,5432,5900,5901,5985,5986,6379]"
 
-// judge scores a pair.
-func (c beaconPair) judge(a *alert.Alert, trusted uint64) {
-	target := c.Dst
-	a.Entities = detect.Entities("actor", c.Src, "port", detect.Service(c.Protocol, c.Port), "site", c.Site)
-	if c.SNI != "" {
-		target = c.SNI
-		a.Entities = append(a.Entities, "sni="+c.SNI)
-	} else {
-		a.Entities = append(a.Entities, "victim="+c.Dst)
+// textList writes strings as an Array(String) parameter.
+func textList(list []string) string {
+	quoted := make([]string, len(list))
+	for i, s := range list {
+		quoted[i] = "'" + strings.NewReplacer(`\`, `\\`, `'`, `\'`).Replace(strings.ToLower(s)) + "'"
 	}
-	a.Actor, a.Victim = c.Src, target
-	every := time.Duration(c.GapMedian * float64(time.Second)).Round(time.Second)
-	a.Title = fmt.Sprintf("%s calls %s every %v", c.Src, target, every)
-	a.Start, a.End, a.FlowIDs, a.Magnitude = c.First, c.Last, c.FlowIDs, float64(c.Connections)
-	a.SubScores = map[string]float64{"ts": c.TS, "ds": c.DS, "dur": c.Dur, "hist": c.Hist}
-	a.Score, a.Confidence = detect.Bounded(c.Score), detect.Bounded(c.Concentration)
-	switch {
-	case c.Score < 0.7 || c.Connections < trusted:
-		a.Severity = alert.Low
-	case c.Score < 0.9:
-		a.Severity = alert.Medium
-	case c.Score < 1:
-		a.Severity = alert.High
-	default:
-		a.Severity = alert.Critical
-	}
-	a.Reasons = []string{
-		fmt.Sprintf("%d answered connections in 24 hours, median gap %v, half of them within %.0f s of it", c.Connections, every, c.GapMAD),
-		fmt.Sprintf("median size %.0f octets sent, half of them within %.0f", c.SizeMedian, c.SizeMAD),
-		fmt.Sprintf("%.0f %% of the gaps are within 35 %% of their median", 100*c.Concentration),
-	}
-	if c.SNI != "" {
-		a.Reasons = append(a.Reasons, fmt.Sprintf("%d addresses under this name, the last one %s", c.Addresses, c.Dst))
-	}
-	if c.Connections < trusted {
-		a.Reasons = append(a.Reasons, fmt.Sprintf("less than %d connections: low at most", trusted))
-	}
-	baseline, _ := json.Marshal(map[string]any{"of": "connections by hour of the window", "hours": c.Hours}) // cannot fail
-	a.Baseline = string(baseline)
+	return "[" + strings.Join(quoted, ",") + "]"
 }

@@ -1,70 +1,199 @@
--- Pairs that talk like a clock, scored as RITA v5 does, in the 24 hours [from, to).
--- src, sni, dst, port and site narrow it to one pair; an empty src means all.
+-- Clients that call a name or an address by the clock, judged at the end of the
+-- window [from, to) over the last 1 and 2 hours, at full hours also over the last 6
+-- and 24, and every 6 hours over 7 days. Raw is read for the running hour and the
+-- one before (every 6 hours for the last 6), and where the rollup of an hour is not
+-- closed; what is older comes from beacons_1h. src, target, port and site narrow it
+-- to one pair. Each level names what the next one reckons with: an alias that is
+-- used again on its own level is written out anew each time.
 WITH
-    answered AS
+    multiIf({to:UInt32} % 21600 = 0, 604800, {to:UInt32} % 3600 = 0, 86400, 7200) AS reach,
+    toDateTime({to:UInt32}, 'UTC') AS until,
+    toDateTime(if({to:UInt32} % 21600 = 0, {to:UInt32} - 21600, intDiv({from:UInt32}, 3600) * 3600 - 3600), 'UTC') AS recent,
+    toDateTime({to:UInt32} - reach, 'UTC') AS since,
+    toDateTime({to:UInt32} - least(reach, 86400), 'UTC') AS raw_since,
+    toDateTime(multiIf({to:UInt32} % 21600 = 0, {to:UInt32} - 21600, {to:UInt32} % 3600 = 0, {to:UInt32} - 3600, {from:UInt32}), 'UTC') AS active_since,
+    built AS (SELECT bucket FROM rollup_builds WHERE rollup = 'beacons_1h' AND bucket >= since AND bucket < recent GROUP BY bucket HAVING argMax(cover, (build, cover)) != 0),
+    -- explicit proxies: whom they were asked for is the target, not they
+    proxies AS
     (
-        SELECT site, src_ip, dst_ip, dst_port, protocol, lower(tls_sni) AS name, start, end, src_bytes, /*flow_id*/ AS id
-        FROM flows
-        WHERE start >= toDateTime({from:UInt32}, 'UTC') AND start < toDateTime({to:UInt32}, 'UTC')
-          AND ({src:String} = '' OR src_ip = toIPv6OrDefault({src:String}) AND dst_port = {port:UInt16} AND site = {site:String})
-          AND protocol IN (6, 17, 132) AND segment = 0 AND NOT initiator_guessed AND src_payload_bytes > 0 AND dst_payload_bytes > 0
-          AND /*unicast*/ AND dst_port NOT IN (53, 67, 68, 123, 853, 5353) AND /*src_inside*/ AND NOT /*dst_inside*/
+        SELECT DISTINCT site, dst_ip, dst_port FROM flows
+        WHERE start >= recent AND start < until AND (http_method = 'CONNECT' OR startsWith(http_uri, 'http://') OR dst_role = 'proxy' AND http_host != '')
     ),
-    ifNull((SELECT dateDiff('second', min(start), max(start)) FROM flows WHERE start >= toDateTime({from:UInt32}, 'UTC') AND start < toDateTime({to:UInt32}, 'UTC')), 0) AS dataset_span,
-    pairs AS
+    -- outside sources that tried many things without an answer: their calls are a scan
+    scanners AS
     (
-        SELECT site, src_ip, name, if(name = '', dst_ip, toIPv6('::')) AS target, dst_port, protocol,
-            argMax(dst_ip, (start, dst_ip)) AS last_dst, uniqExact(dst_ip) AS addresses,
-            arraySort(groupArray(100000)(toInt64(toUnixTimestamp(start)))) AS t, groupArray(100000)(toInt64(src_bytes)) AS sizes,
-            count() AS connections, min(start) AS first, max(end) AS last, groupArraySorted(5)(id) AS flow_ids
-        FROM answered
-        WHERE name != '' OR (site, src_ip, dst_ip, dst_port) NOT IN (SELECT site, src_ip, dst_ip, dst_port FROM answered WHERE name != '')
-        GROUP BY site, src_ip, name, target, dst_port, protocol
-        HAVING connections >= 4
-    )
-SELECT *, 0.25 * ts + 0.25 * ds + 0.25 * dur + 0.25 * hist AS score
-FROM
-(
-    SELECT *,
-        if(gq[3] - gq[1] < 10 OR gq[2] = gq[1] OR gq[2] = gq[3], 0, (gq[1] + gq[3] - 2 * gq[2]) / (gq[3] - gq[1])) AS gap_skew,
-        if(sq[3] - sq[1] < 10 OR sq[2] = sq[1] OR sq[2] = sq[3], 0, (sq[1] + sq[3] - 2 * sq[2]) / (sq[3] - sq[1])) AS size_skew,
-        ((1 - abs(gap_skew)) + greatest(0, if(gq[2] > 0, (gq[2] - gap_mad) / gq[2], 0))) / 2 AS ts,
-        ((1 - abs(size_skew)) + greatest(0, if(sq[2] > 0, (sq[2] - size_mad) / sq[2], 0))) / 2 AS ds,
-        if(length(bars) < 6, 0, least(1, greatest(if(dataset_span > 0, (t[-1] - t[1]) / dataset_span, 0), longest_run / 12))) AS dur,
-        greatest(
-            greatest(0, 1 - sqrt(greatest(0, arrayAvg(arrayMap(x -> x * x, hours)) - pow(arrayAvg(hours), 2))) / arrayAvg(hours)),
-            if(length(bars) >= 11, (common[1] + common[2]) / length(bars), 0)) AS hist
-    FROM
+        SELECT site, src_ip FROM flows
+        WHERE start >= recent AND start < until AND protocol IN (6, 17, 132) AND NOT /*src_inside*/ AND /*failed*/
+        GROUP BY site, src_ip HAVING uniqExact(dst_ip, dst_port) >= 10
+    ),
+    active AS
     (
-        SELECT *,
-            gq[2] AS gap_median, sq[2] AS size_median,
-            arrayReduce('quantileExactInclusive(0.5)', arrayMap(x -> abs(x - gq[2]), gaps)) AS gap_mad,
-            arrayReduce('quantileExactInclusive(0.5)', arrayMap(x -> abs(x - sq[2]), sizes)) AS size_mad,
-            arrayMax(arrayMap(x -> length(x), splitByChar('0', arrayStringConcat(arrayMap(x -> if(x > 0, '1', '0'), hours))))) AS longest_run,
-            arrayReverseSort(arrayMap(x -> countEqual(bars, x), arrayDistinct(bars))) AS common,
-            if(empty(real_gaps), 0, arrayCount(x -> x BETWEEN 0.65 * real_median AND 1.35 * real_median, real_gaps) / length(real_gaps)) AS concentration
-        FROM
+        SELECT DISTINCT site, src_ip, dst_port FROM flows
+        WHERE start >= active_since AND start < until AND segment = 0 AND NOT initiator_guessed AND src_payload_bytes > 0 AND dst_payload_bytes > 0
+          AND protocol IN (6, 17, 132) AND dst_port NOT IN (53, 67, 68, 123, 853, 5353) AND /*unicast*/ AND NOT /*exempt*/
+    ),
+    seen AS
+    (
+        SELECT site, src_ip, dst_ip, dst_port, protocol, name, ja4, last, ids, calls FROM
         (
-            SELECT *,
-                arrayReduce('quantilesExactInclusive(0.25, 0.5, 0.75)', gaps) AS gq,
-                arrayReduce('quantilesExactInclusive(0.25, 0.5, 0.75)', sizes) AS sq,
-                arrayFilter(x -> x >= 1, gaps) AS real_gaps,
-                arrayReduce('medianExact', real_gaps) AS real_median,
-                arrayMap(h -> countEqual(hour, h), range(24)) AS hours,
-                arrayFilter(x -> x > 0, hours) AS bars
+            SELECT site, probe, src_ip, dst_ip, dst_port, protocol, name, ja4, toStartOfHour(start) AS hour, count() AS n,
+                max(end) AS last, groupArraySorted(5)(id) AS ids, groupArraySorted(7200)((at, size)) AS calls
             FROM
             (
-                SELECT site, /*src_text*/ AS src, name AS sni, replaceRegexpOne(toString(last_dst), '^::ffff:', '') AS dst, addresses, dst_port AS port, protocol,
-                    connections, first, last, flow_ids, t, sizes, arraySlice(arrayDifference(t), 2) AS gaps,
-                    arrayMap(x -> least(23, intDiv(x - toInt64({from:UInt32}), 3600)), t) AS hour
+                SELECT site, probe, src_ip, dst_ip, dst_port, protocol, ja4, start, end, lower(if(tls_sni != '', tls_sni, replaceRegexpOne(http_host, ':[0-9]*$', ''))) AS name,
+                    toInt64(toUnixTimestamp64Milli(start)) AS at, toInt64(least(src_bytes, 4294967295)) AS size, /*flow_id*/ AS id
+                FROM flows
+                WHERE start >= raw_since AND start < until AND (start >= recent OR toStartOfHour(start) NOT IN built)
+                  AND segment = 0 AND NOT initiator_guessed AND src_payload_bytes > 0 AND dst_payload_bytes > 0
+                  AND protocol IN (6, 17, 132) AND dst_port NOT IN (53, 67, 68, 123, 853, 5353) AND (site, src_ip, dst_port) IN active
+            )
+            GROUP BY site, hour, probe, src_ip, dst_ip, dst_port, protocol, name, ja4
+            ORDER BY n DESC, probe
+            LIMIT 1 BY site, hour, src_ip, dst_ip, dst_port, protocol, name, ja4
+        )
+        UNION ALL
+        SELECT site, src_ip, dst_ip, dst_port, protocol, name, toString(ja4), last, [] AS ids, arrayMap((t, s) -> (toInt64(t) * 1000, toInt64(s)), times, sizes) AS calls
+        FROM beacons_1h
+        WHERE hour >= since AND hour < recent AND hour IN built AND primary_observer AND (hour >= raw_since OR connections <= 6)
+          AND (site, src_ip, dst_port) IN active
+    ),
+    aimed AS
+    (
+        SELECT site, src_ip, dst_ip, dst_port, protocol, name != '' AND src_net > 0 AS named, last, ids, calls,
+            if(name != '' AND src_net > 0, name, /*dst_text*/) AS target, arrayJoin(if(ja4 = '', [''], ['', ja4])) AS variant,
+            multiIf((site, dst_ip, dst_port) IN proxies, if(name != '' AND src_net > 0, 'out', ''), src_net > 0 AND dst_net = 0, 'out',
+                    src_net = 0 AND dst_net > 0, 'in', src_net != dst_net, 'across', '') AS way
+        FROM
+        (
+            SELECT site, src_ip, dst_ip, dst_port, protocol, name, toString(ja4) AS ja4, last, ids, calls,
+                max(name != '') OVER (PARTITION BY site, src_ip, dst_ip, dst_port) AS has_name,
+                arrayFirstIndex((a, b) -> src_ip >= a AND src_ip <= b, {inside_first:Array(IPv6)}, {inside_last:Array(IPv6)}) AS src_net,
+                arrayFirstIndex((a, b) -> dst_ip >= a AND dst_ip <= b, {inside_first:Array(IPv6)}, {inside_last:Array(IPv6)}) AS dst_net
+            FROM seen
+        )
+        WHERE (name != '' OR NOT has_name) AND NOT (src_net = 0 AND (dst_port IN {logins:Array(UInt16)} OR (site, src_ip) IN scanners))
+    ),
+    pairs AS
+    (
+        SELECT site, src_ip, target, dst_port, protocol, variant, named, way, last_dst, addresses, flow_ids, all_calls, clients
+        FROM
+        (
+            SELECT site, src_ip, target, dst_port, protocol, variant, named, way,
+                argMax(dst_ip, (last, dst_ip)) AS last_dst, uniqExact(dst_ip) AS addresses,
+                arraySlice(arraySort(arrayDistinct(groupArrayArray(ids))), 1, 5) AS flow_ids, arraySort(groupArrayArray(calls)) AS all_calls,
+                uniqExact(src_ip) OVER (PARTITION BY site, target) AS clients
+            FROM aimed
+            WHERE way != '' AND ({target:String} = '' OR target = {target:String})
+            GROUP BY site, src_ip, target, dst_port, protocol, variant, named, way
+        )
+        WHERE length(all_calls) >= 7 AND ({src:String} = '' OR src_ip = toIPv6OrDefault({src:String}) AND dst_port = {port:UInt16} AND site = {site:String})
+    ),
+    timed AS
+    (
+        SELECT *, arrayFilter(x -> x >= 1000, differences) AS g1, arrayFilter(x -> x >= 10000, differences) AS g10
+        FROM
+        (
+            SELECT *, arrayMap(x -> x.1, calls) AS t, arrayMap(x -> x.2, calls) AS sizes, arraySlice(arrayDifference(t), 2) AS differences
+            FROM
+            (
+                SELECT *, arrayJoin(arrayFilter(x -> x <= reach, [3600, 7200, 21600, 86400, 604800])) AS lookback,
+                    arrayFilter(x -> x.1 >= ({to:Int64} - lookback) * 1000, all_calls) AS calls
                 FROM pairs
-                WHERE {src:String} = '' OR name = {sni:String} AND (name != '' OR last_dst = toIPv6OrDefault({dst:String}))
+            )
+            WHERE length(calls) >= 7
+        )
+    ),
+    -- each call may be several connections: then what counts is the pause between the bursts
+    chosen AS
+    (
+        SELECT * EXCEPT (g1, g10, m1, m10, c1, c10), if(bursts, g10, g1) AS gaps, if(bursts, m10, m1) AS median, if(bursts, c10, c1) AS conc, if(bursts, 0.31, 0.245) AS by_chance
+        FROM
+        (
+            SELECT *, m10 >= 60000 AND c10 > c1 AND length(g10) < length(g1) AS bursts
+            FROM
+            (
+                SELECT *, if(empty(g1), 0, arrayCount(x -> x BETWEEN 0.65 * m1 AND 1.35 * m1, g1) / length(g1)) AS c1,
+                    if(empty(g10), 0, arrayCount(x -> x BETWEEN 0.65 * m10 AND 1.35 * m10, g10) / length(g10)) AS c10
+                FROM (SELECT *, arrayReduce('medianExact', g1) AS m1, arrayReduce('medianExact', g10) AS m10, arrayReduce('medianExact', sizes) AS size_median FROM timed)
+            )
+        )
+    ),
+    regular AS
+    (
+        SELECT *
+        FROM
+        (
+            SELECT *, length(gaps) AS n, t[1] AS first_at, t[-1] AS last_at,
+                arrayReduce('medianExact', arrayMap(x -> abs(x - median), gaps)) AS gap_spread,
+                arrayReduce('medianExact', arrayMap(x -> abs(x - size_median), sizes)) AS size_spread,
+                conc >= least(0.9, greatest({min_concentration:Float64}, by_chance + 5 * sqrt(by_chance * (1 - by_chance) / length(gaps)))) AS concentrated
+            FROM chosen
+            WHERE notEmpty(gaps)
+        )
+        WHERE median <= {max_gap:Float64} * 1000
+          AND if(median >= {min_gap:Float64} * 1000,
+                 n + 1 >= {min_connections:UInt32} AND concentrated OR n >= 6 AND conc >= 0.95 AND gap_spread <= 0.1 * median,
+                 way != 'in' AND dst_port NOT IN {logins:Array(UInt16)} AND lookback <= 7200 AND median >= 1000 AND n >= 20 AND concentrated)
+    ),
+    hosts AS (SELECT uniqExact(src_ip) FROM flows WHERE start >= recent AND start < until AND /*src_inside*/),
+    scored AS
+    (
+        SELECT *, conc * span * size * rarity AS score
+        FROM
+        (
+            SELECT *, least(1, 0.6 + 0.4 * log(1 + (last_at - first_at) / 3600000) / log(25)) AS span,
+                if(size_median = 0, 0, greatest(0, 1 - greatest(0, size_spread / size_median - {max_size_spread:Float64}) / (1 - {max_size_spread:Float64}))) AS size,
+                multiIf(way = 'in', 0.9, clients <= 1, 1., least(1, greatest(0.4, 1 - 0.6 * log(clients / hosts_seen / 0.02) / log(25)))) * if(way = 'across', 0.7, 1) * if(is_known, 0.5, 1) AS rarity
+            FROM
+            (
+                SELECT *, greatest(ifNull((SELECT * FROM hosts), 0), 20) AS hosts_seen,
+                    arrayExists(s -> target = s OR endsWith(target, concat('.', s)), {known:Array(String)}) AS is_known
+                FROM regular
+            )
+        )
+        WHERE score >= {min_score:Float64}
+        ORDER BY score DESC, lookback, dst_port, protocol, variant
+        LIMIT 1 BY site, src_ip, target
+    ),
+    -- RITA v5: a quarter each for times, sizes, duration and histogram, over the calls of the last 24 hours that were read
+    day AS
+    (
+        SELECT *, arraySlice(arrayDifference(rt), 2) AS rg, arrayFilter(x -> x > 0, hour_counts) AS bars,
+            arrayMax(arrayMap(x -> length(x), splitByChar('0', arrayStringConcat(arrayMap(x -> if(x > 0, '1', '0'), hour_counts))))) AS longest_run
+        FROM
+        (
+            SELECT *, arrayMap(h -> countEqual(in_hour, h), range(24)) AS hour_counts
+            FROM
+            (
+                SELECT *, arrayMap(x -> 23 - intDiv({to:Int64} - 1 - x, 3600), rt) AS in_hour
+                FROM
+                (
+                    SELECT *, arrayMap(x -> intDiv(x.1, 1000), day_calls) AS rt, arrayMap(x -> x.2, day_calls) AS rs
+                    FROM (SELECT *, arrayFilter(x -> x.1 >= ({to:Int64} - 86400) * 1000, all_calls) AS day_calls FROM scored)
+                )
             )
         )
     )
-    WHERE gap_median >= {min_gap:Float64}
-      AND concentration >= least(0.9, greatest({min_concentration:Float64}, 0.245 + 5 * sqrt(0.185 / greatest(1, length(real_gaps)))))
+SELECT site, /*src_text*/ AS src, target, named, way, replaceRegexpOne(toString(last_dst), '^::ffff:', '') AS dst, addresses, dst_port AS port, protocol, variant AS ja4,
+    toUInt64(length(t)) AS connections, toUInt32(lookback) AS lookback, fromUnixTimestamp64Milli(first_at, 'UTC') AS first, fromUnixTimestamp64Milli(last_at, 'UTC') AS last_call, flow_ids,
+    median / 1000 AS gap_median, gap_spread / 1000 AS gap_mad, toFloat64(size_median) AS size_median_bytes, toFloat64(size_spread) AS size_mad,
+    conc AS concentration, span, size, rarity, clients, toUInt64(hosts_seen) AS hosts, is_known AS known, hour_counts AS hours, score, (ts + ds + dur + hist) / 4 AS rita
+FROM
+(
+    SELECT *, ((1 - abs(gap_skew)) + greatest(0, if(gq[2] > 0, (gq[2] - rita_gap_mad) / gq[2], 0))) / 2 AS ts,
+        ((1 - abs(size_skew)) + greatest(0, if(sq[2] > 0, (sq[2] - rita_size_mad) / sq[2], 0))) / 2 AS ds,
+        if(length(bars) < 6, 0, least(1, greatest((rt[-1] - rt[1]) / 86400, longest_run / 12))) AS dur,
+        greatest(greatest(0, 1 - sqrt(greatest(0, arrayAvg(arrayMap(x -> x * x, hour_counts)) - pow(arrayAvg(hour_counts), 2))) / arrayAvg(hour_counts)),
+            if(length(bars) >= 11, (common[1] + common[2]) / length(bars), 0)) AS hist
+    FROM
+    (
+        SELECT *, arrayReduce('quantileExactInclusive(0.5)', arrayMap(x -> abs(x - gq[2]), rg)) AS rita_gap_mad,
+            arrayReduce('quantileExactInclusive(0.5)', arrayMap(x -> abs(x - sq[2]), rs)) AS rita_size_mad,
+            if(gq[3] - gq[1] < 10 OR gq[2] = gq[1] OR gq[2] = gq[3], 0, (gq[1] + gq[3] - 2 * gq[2]) / (gq[3] - gq[1])) AS gap_skew,
+            if(sq[3] - sq[1] < 10 OR sq[2] = sq[1] OR sq[2] = sq[3], 0, (sq[1] + sq[3] - 2 * sq[2]) / (sq[3] - sq[1])) AS size_skew,
+            arrayReverseSort(arrayMap(x -> countEqual(bars, x), arrayDistinct(bars))) AS common
+        FROM (SELECT *, arrayReduce('quantilesExactInclusive(0.25, 0.5, 0.75)', rg) AS gq, arrayReduce('quantilesExactInclusive(0.25, 0.5, 0.75)', rs) AS sq FROM day)
+    )
 )
-WHERE score >= if(connections >= {min_connections:UInt32}, {min_score:Float64}, greatest(0.7, {min_score:Float64}))
-ORDER BY score DESC, src, sni, dst, port, protocol, site
+ORDER BY score DESC, src, target, site
 LIMIT 1000
