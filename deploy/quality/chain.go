@@ -163,6 +163,17 @@ func (s *Store) Read(ctx context.Context, name, site, path string) error {
 	return err
 }
 
+// Import sends flow logs of a format through the importer, as of a site.
+func (s *Store) Import(ctx context.Context, name, site, format string, paths ...string) error {
+	cfg := analyzer.DefaultImportConfig()
+	cfg.Name, cfg.Site, cfg.Topic = name, site, s.name
+	cfg.Kafka.Brokers = s.chain.brokers
+	cfg.Ops.Listen, cfg.Ops.LogLevel = "", "error"
+	s.streams++
+	_, err := analyzer.Import(ctx, cfg, format, paths)
+	return err
+}
+
 // settlePatience is how long the end of all streams is waited for.
 const settlePatience = 5 * time.Minute
 

@@ -53,7 +53,7 @@ func answers(detector string) []string {
 		return []string{"scan", "sweep", "slowscan", "digest"}
 	case "host_discovery", "arp_scan":
 		return []string{"discovery"}
-	case "syn_flood", "tcp_flood", "volumetric", "dhcp_flood":
+	case "syn_flood", "packet_flood", "tcp_flood", "volumetric", "dhcp_flood":
 		return []string{"flood"}
 	case "amplification":
 		return []string{"amplification", "flood"}
@@ -69,11 +69,21 @@ func answers(detector string) []string {
 		return []string{"dns_tunnel"}
 	case "icmp_tunnel":
 		return []string{"icmp_tunnel"}
-	case "exfiltration", "exfiltration_slow", "upload":
+	case "exfiltration":
+		return []string{"exfil"}
+	case "file_upload", "refused_upload", "slow_exfiltration":
 		return []string{"exfil"}
 	case "brute_force":
 		return []string{"bruteforce", "lateral"}
 	case "lateral_movement", "spray":
+		return []string{"lateral"}
+	case "ldap_discovery":
+		return []string{"ldap"}
+	case "arp_spoofing":
+		return []string{"arp_spoof"}
+	case "new_host", "new_service":
+		return []string{"newhost"}
+	case "new_admin":
 		return []string{"lateral"}
 	case "volume_anomaly", "host_behaviour":
 		return []string{"level"}

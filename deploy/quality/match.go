@@ -11,6 +11,7 @@ type Finding struct {
 	Truth
 	Hit   *Incident     // nil: missed
 	Delay time.Duration // from Start to when it was raised, in traffic time; negative: not measured
+	Rank  int           // of Hit by score among all incidents of its detector in the part
 	Twice []Incident    // further incidents for the same thing
 	False []Incident    // of a harmless one: what was raised about it
 }
@@ -28,8 +29,9 @@ type Outcome struct {
 	Related  []Incident // serious ones about an attacker or victim, of another family
 	Noise    []Incident // serious ones about nothing that is known
 	Low      []Incident // all others
-	HostDays float64    // inside hosts by days with flows
-	PerDay   []int      // serious incidents about nothing known, of each host-day that has traffic
+	All      []Incident
+	HostDays float64 // inside hosts by days with flows
+	PerDay   []int   // serious incidents about nothing known, of each host-day that has traffic
 	Rows     uint64
 }
 
@@ -57,7 +59,7 @@ func (t Truth) touches(i Incident) bool {
 
 // match tells which incidents are answers to what, and which to nothing.
 func match(truths []Truth, incidents []Incident) Outcome {
-	var out Outcome
+	out := Outcome{All: incidents}
 	used := make([]bool, len(incidents))
 	for _, t := range truths {
 		f := Finding{Truth: t, Delay: -1}
@@ -78,7 +80,12 @@ func match(truths []Truth, incidents []Incident) Outcome {
 		})
 		for k, n := range fits {
 			if k == 0 {
-				f.Hit = &incidents[n]
+				f.Hit, f.Rank = &incidents[n], 1
+				for _, i := range incidents {
+					if i.Detector == f.Hit.Detector && i.Score > f.Hit.Score {
+						f.Rank++
+					}
+				}
 			} else if incidents[n].Serious() && !used[n] {
 				f.Twice = append(f.Twice, incidents[n])
 			}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -14,11 +15,14 @@ import (
 // Options say what is measured.
 type Options struct {
 	Captures string // folder of the shared captures
-	Only     string // cases whose name holds this; empty: all
+	Only     string // cases and parts whose name holds this; empty: all
+	Made     Generated
 }
 
 // DefaultOptions measures all; the captures are beside the project.
-func DefaultOptions() Options { return Options{Captures: "../../shared/captures"} }
+func DefaultOptions() Options {
+	return Options{Captures: "../../shared/captures", Made: Generated{Seeds: []uint64{1, 2}, Hosts: 20, Days: 3, Visits: 60, Backup: 500_000_000, Calls: 21}}
+}
 
 // Measure runs all cases and prints the report to out; log hears how far it is.
 func Measure(ctx context.Context, o Options, out, log io.Writer) (err error) {
@@ -36,6 +40,8 @@ func Measure(ctx context.Context, o Options, out, log io.Writer) (err error) {
 	if err != nil {
 		return err
 	}
+	cases = append(cases, logCases(o.Captures)...)
+	cases = append(cases, syntheticCases(o.Made)...)
 	var outcomes []Outcome
 	for _, k := range cases {
 		k.Parts = slices.DeleteFunc(k.Parts, func(p Part) bool { return !strings.Contains(k.Name+" "+p.Name, o.Only) })
@@ -57,7 +63,7 @@ func captureCases(dir string) ([]Case, error) {
 	if err != nil {
 		return nil, err
 	}
-	k, rest := Case{Name: "labelled captures", Delays: true}, Case{Name: "other captures"}
+	k, rest := Case{Name: "labelled captures", Delays: true, Inside: []netip.Prefix{university()}}, Case{Name: "other captures"}
 	known := map[string]bool{}
 	add := func(k *Case, file string, truths []Truth) {
 		known[file] = true

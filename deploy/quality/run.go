@@ -3,6 +3,7 @@ package quality
 import (
 	"context"
 	"fmt"
+	"net/netip"
 	"slices"
 	"time"
 )
@@ -13,7 +14,7 @@ type Part struct {
 	Site   string // unique in its case: equal addresses of two parts are different hosts
 	Real   bool
 	Truths []Truth
-	Load   func(ctx context.Context, s *Store, p Part) error // sends it into a store, marked with the site
+	Load   func(ctx context.Context, s *Store, p *Part) error // sends it into a store, marked with the site; may add to Truths
 }
 
 // Case is what shares a database: parts that have neither site nor time in common.
@@ -21,13 +22,14 @@ type Part struct {
 type Case struct {
 	Name     string
 	Networks Networks
+	Inside   []netip.Prefix // own networks besides the private ones
 	Parts    []Part
 	Delays   bool // the time to detect is measured
 }
 
 // capturePart is a part that a probe reads from a file.
 func capturePart(name, site string, truths []Truth, file string) Part {
-	return Part{Name: name, Site: site, Real: true, Truths: truths, Load: func(ctx context.Context, s *Store, p Part) error {
+	return Part{Name: name, Site: site, Real: true, Truths: truths, Load: func(ctx context.Context, s *Store, p *Part) error {
 		return s.Read(ctx, p.Name, p.Site, file)
 	}}
 }
@@ -45,7 +47,9 @@ func (c *Chain) Run(ctx context.Context, k Case) (all []Outcome, err error) {
 		return nil, err
 	}
 	defer s.Close()
-	for _, p := range k.Parts {
+	s.cfg.Detect.Inside = append(s.cfg.Detect.Inside, k.Inside...)
+	for n := range k.Parts {
+		p := &k.Parts[n]
 		if err := p.Load(ctx, s, p); err != nil {
 			return nil, fmt.Errorf("load %s: %w", p.Name, err)
 		}
@@ -162,18 +166,22 @@ func assign(parts []Part, spans map[string]span, incidents []Incident) map[strin
 // serious incidents about nothing known each of those days had.
 func (s *Store) count(ctx context.Context, site string, out *Outcome) error {
 	rows, err := s.db.Query(ctx, `SELECT replaceRegexpOne(toString(host), '^::ffff:', '') AS name, toStartOfDay(start) AS day
-		FROM flows ARRAY JOIN [src_ip, dst_ip] AS host WHERE site = {site:String} AND (isIPAddressInRange(name, '10.0.0.0/8') OR isIPAddressInRange(name, '172.16.0.0/12') OR isIPAddressInRange(name, '192.168.0.0/16'))
-		GROUP BY name, day ORDER BY name, day`, named("site", site))
+		FROM flows ARRAY JOIN [src_ip, dst_ip] AS host WHERE site = {site:String} GROUP BY name, day ORDER BY name, day`, named("site", site))
 	if err != nil {
 		return fmt.Errorf("count hosts: %w", err)
 	}
-	days, err := scan[struct {
+	type hostDay struct {
 		Host string    `ch:"name"`
 		Day  time.Time `ch:"day"`
-	}](rows)
+	}
+	days, err := scan[hostDay](rows)
 	if err != nil {
 		return fmt.Errorf("count hosts: %w", err)
 	}
+	days = slices.DeleteFunc(days, func(d hostDay) bool {
+		a, err := netip.ParseAddr(d.Host)
+		return err != nil || !slices.ContainsFunc(s.cfg.Detect.Inside, func(n netip.Prefix) bool { return n.Contains(a) })
+	})
 	noise := slices.Clone(out.Noise)
 	for _, f := range out.Findings {
 		noise = append(noise, f.False...)

@@ -23,6 +23,7 @@ type Truth struct {
 	Harmless  bool
 	Note      string
 	Technique string
+	Evasion   string // how it tries not to be found; empty: not at all
 }
 
 // labelled is a file of labels.tsv with what is in it.
