@@ -39,7 +39,7 @@ much. Its outbound payload octets in that hour must be far above its own at the 
 least 5 other inside hosts sent something, above theirs by 2 robust standard deviations. A destination is rare when at most 2 % of the inside hosts, or one, called its address or its
 name in the history. Within ICMP and DNS a tenth is enough: nobody moves megabytes there. High; critical from ten times min_bytes_any; medium where the destination is not rare, and
 for answers. A host without history is being learnt: what is 4 robust standard deviations above 5 peers or more is low, medium from 6 where the destination is rare and twice the
-threshold is reached; without peers min_bytes_any is needed, and it is low. The magnitude is the octets.`,
+threshold is reached; without peers min_bytes_any is needed, and it is low. Of answers nothing is said while learning. The magnitude is the octets.`,
 	})
 }
 
@@ -81,7 +81,7 @@ func exfiltration(own detect.Own, c ExfiltrationConfig, info detect.Info) detect
 		},
 		Judge: func(a *alert.Alert, r *upload) detect.Verdict {
 			usual := baseline.Baseline{Level: baseline.Level(r.Level), Samples: int(r.Samples), Median: r.Median, MAD: r.MAD}
-			if usual.Level == baseline.Learning && (r.PeerCount < 5 && r.Sent < uint64(c.MinBytesAny) || r.PeerCount >= 5 && r.PeerZ < 4) {
+			if usual.Level == baseline.Learning && (r.Side == "server" || r.PeerCount < 5 && r.Sent < uint64(c.MinBytesAny) || r.PeerCount >= 5 && r.PeerZ < 4) {
 				return detect.Learning
 			}
 			r.judge(a, usual, c)

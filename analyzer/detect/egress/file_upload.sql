@@ -62,8 +62,8 @@ SELECT u.site AS site, replaceRegexpOne(toString(u.src_ip), '^::ffff:', '') AS s
     u.carrier AS carrier, u.user AS user, u.what AS what, u.pieces AS pieces, u.control_bytes + data.bytes AS bytes, u.first AS first, u.last AS last, u.flow_ids AS flow_ids,
     toBool(h.since > window_start - INTERVAL {grace_days:UInt32} DAY) AS learning,
     -- names that those give who collect: kind of loot, name of the machine, time of taking
-    arrayCount(f -> match(f, '(?i)^[A-Z]+ (.*/)?((pw|co|kl|sc|cc|kb)_|[^/]*(passw|cookie|keylog|screenshot|wallet|creds|clipboard))')
-        OR match(f, '20[0-9]{2}[-_.]?[01][0-9][-_.]?[0-3][0-9][-_. T]?[0-2][0-9][-_.]?[0-5][0-9]'), u.what) AS loot,
+    toUInt64(arrayCount(f -> match(f, '(?i)^[A-Z]+ (.*/)?((pw|co|kl|sc|cc|kb)_|[^/]*(passw|cookie|keylog|screenshot|wallet|creds|clipboard))')
+        OR match(f, '20[0-9]{2}[-_.]?[01][0-9][-_.]?[0-3][0-9][-_. T]?[0-2][0-9][-_.]?[0-5][0-9]'), u.what)) AS loot,
     if(loot > 0, 1., 0.4) AS content,
     if(learning, 0.3, 1.) AS novelty
 FROM uploads AS u

@@ -38,7 +38,7 @@ half an hour. High by protocol or name, medium by ports alone. The magnitude is 
 
 const (
 	// poolNames are those that pools use of themselves.
-	poolNames = `(?i)(^|[.-])(xmr|monero|stratum|nanopool|supportxmr|minexmr|hashvault|moneroocean|nicehash|f2pool|ethermine|2miners|unmineable|herominers|viabtc|antpool|slushpool|braiins|poolin|flexpool|c3pool|xmrpool|minergate|coinhive|kryptex)[a-z0-9]*([.-]|$)`
+	poolNames = `(?i)(^|[.-])(xmr|monero|stratum|nanopool|supportxmr|minexmr|hashvault|moneroocean|nicehash|f2pool|ethermine|2miners|unmineable|herominers|viabtc|antpool|slushpool|braiins|poolin|flexpool|c3pool|xmrpool|minergate|coinhive|kryptex)[0-9]*([.-]|$)`
 	// poolPorts are those of Monero (p2p 18080, restricted RPC 18081 to 18089), and those that pools of Stratum publish.
 	poolPorts = "[3333,4444,5555,7777,8333,9999,10128,14433,14444,18080,18081,18083,18084,18085,18088,18089,30303,45560,45700]"
 )
