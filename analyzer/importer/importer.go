@@ -64,7 +64,7 @@ func teller(sink Sink) func(reason string, at int64) {
 type formatFunc func(ctx context.Context, files []string, sink Sink) (source.Tally, error)
 
 func formats() map[string]formatFunc {
-	return map[string]formatFunc{"zeek": Zeek, "netflow": Packets, "ipfix": Packets, "sflow": Packets}
+	return map[string]formatFunc{"zeek": Zeek, "eve": EVE, "argus": Argus, "netflow": Packets, "ipfix": Packets, "sflow": Packets}
 }
 
 // Formats are the kinds of file that Run imports.

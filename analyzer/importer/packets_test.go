@@ -8,7 +8,7 @@ import (
 )
 
 func TestPacketsTry(t *testing.T) {
-	files, _ := filepath.Glob("/tmp/nf/wiki*.pcap")
+	files, _ := filepath.Glob("/tmp/nf/w*.raw")
 	files = append(files, "/tmp/nf/corp/pcap/netflow-fritz.pcap", "/tmp/nf/corp/pcap/netflowv9.pcap", "/tmp/nf/corp/pcap/sflow.pcap")
 	for _, f := range files {
 		var k kept
