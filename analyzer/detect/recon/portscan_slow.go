@@ -13,6 +13,9 @@ import (
 //go:embed portscan_slow.sql
 var portscanSlowSQL string
 
+//go:embed portscan_slow_windows.sql
+var portscanSlowWindowsSQL string
+
 // PortscanSlowConfig are the thresholds of portscan_slow.
 type PortscanSlowConfig struct {
 	MinTargets int `conf:"min_targets" help:"hosts and ports tried without an answer in 24 hours by a source inside"`
@@ -49,6 +52,8 @@ and ports without an answer. Low, medium from twice the threshold. Sources outsi
 			a.EvidenceParams["src"], a.EvidenceParams["site"] = r.Src, r.Site
 			return detect.Raise
 		},
+		Find:       detect.Compose(portscanSlowWindowsSQL),
+		FindParams: own.Params().With("min_targets", detect.Number(c.MinTargets)),
 	})
 }
 
