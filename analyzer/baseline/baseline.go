@@ -3,8 +3,11 @@
 // median absolute deviation on log1p) and how far a value is from it. ClickHouse
 // makes it, with the statements of series.sql: of the same hour of the same
 // weekday if there are three of them (with two, one odd week would be half of the
-// past), else of the same hour of every day if there are seven. Baseline.Z judges
-// where only the numbers are at hand. Nothing is owned, and nothing looks at the
+// past), else of the same hour of every day if there are seven. So that nobody
+// widens the usual range by doing odd things in it, values of the past that are
+// far from their median count less: a tenth from 3 robust standard deviations, a
+// hundredth from 4 (the learning rates .5, .05 and .005 of Slips). Baseline.Z judges
+// where only the numbers are at hand. Stream judges any series value by value. Nothing is owned, and nothing looks at the
 // clock.
 package baseline
 

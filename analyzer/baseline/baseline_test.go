@@ -46,6 +46,9 @@ func TestSeries(t *testing.T) {
 		{"three in any order", week, []uint64{9, 1, 2}, HourOfWeek, 3, math.Log(3), math.Log(3) - math.Log(2), 2, 0},
 		{"the middle of four", week, []uint64{9, 1, 2, 4}, HourOfWeek, 4, (math.Log(3) + math.Log(5)) / 2, (math.Log(5) - math.Log(2)) / 2, 4, 0},
 		{"seven, skewed", day, []uint64{1, 9, 1, 6, 2, 4, 2}, HourOfDay, 7, math.Log(3), math.Log(3) - math.Log(2), 2, 0},
+		// Six odd days of fourteen would widen the spread from 0 to half of their
+		// distance: an odd value counts a hundredth.
+		{"six poisoned days of fourteen", day, []uint64{1e9, 1000, 1e9, 1000, 1e9, 1000, 1e9, 1000, 1e9, 1000, 1e9, 1000, 1000, 1000}, HourOfDay, 14, usual, 0, 2001, math.Log(2) / MinSpread},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			var hours, values []string
