@@ -51,4 +51,4 @@ func newLdapDiscovery(own detect.Own, cfg LdapDiscoveryConfig) detect.Detector {
 // suspiciousSearches are filters that tools for finding ways into a domain ask:
 // service accounts and their tickets, delegation, preauthentication switched off,
 // everybody, administrators, passwords.
-const suspiciousSearches = `serviceprincipalname=\\*|samaccounttype=80530636[89]|useraccountcontrol:1\\.2\\.840\\.113556\\.1\\.4\\.803:=(4194304|524288|16777216|65536|8192)|admincount=1|msds-allowedtodelegateto|ms-mcs-admpwd|objectcategory=(person|computer|user)\\)?$|\\(objectclass=(user|computer|group|trusteddomain)\\)$|samaccountname=\\*`
+const suspiciousSearches = `serviceprincipalname=\*|samaccounttype=80530636[89]|useraccountcontrol:1\.2\.840\.113556\.1\.4\.803:=(4194304|524288|16777216|65536|8192)|admincount=1|msds-allowedtodelegateto|ms-mcs-admpwd|objectcategory=(person|computer|user)\)?$|\(objectclass=(user|computer|group|trusteddomain)\)$|samaccountname=\*`
