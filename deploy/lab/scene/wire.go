@@ -10,10 +10,6 @@ import (
 	"github.com/tapwatch/tapwatch/deploy/demo/trace"
 )
 
-// kept is how much of a payload that only fills the line is written to the file;
-// the length on the wire stays true.
-const kept = 0
-
 // largest is the payload of one packet of a bulk transfer: what a tap behind a
 // card that joins segments shows.
 const largest = 64000
@@ -43,8 +39,10 @@ func (w *wire) frame(at time.Time, fill int, list ...gopacket.SerializableLayer)
 	}
 	data := append([]byte(nil), w.buffer.Bytes()...)
 	if fill > 0 {
-		// The IP header tells the length on the wire.
-		total := int(data[16])<<8 + int(data[17]) + fill
+		// The IP header tells the length on the wire; what pads a short frame goes.
+		total := int(data[16])<<8 + int(data[17])
+		data = data[:14+total]
+		total += fill
 		data[16], data[17] = byte(total>>8), byte(total)
 		if data[23] == 17 {
 			length := int(data[38])<<8 + int(data[39]) + fill
