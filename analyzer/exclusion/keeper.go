@@ -227,6 +227,30 @@ func (k *Keeper) judge(ctx context.Context, active []Exclusion, list []*alert.Al
 	return nil
 }
 
+// Fitting returns those of the alerts that an exclusion, stored or not, would
+// suppress if it were in force. Nothing is written.
+func Fitting(ctx context.Context, conn driver.Conn, e Exclusion, inside []netip.Prefix, alerts []*alert.Alert) ([]*alert.Alert, error) {
+	e.ID = "tried"
+	k := &Keeper{conn: conn, inside: inside}
+	var list []*alert.Alert
+	for part := range slices.Chunk(alerts, chunk) {
+		tried := make([]*alert.Alert, len(part))
+		for i, a := range part {
+			one := *a
+			one.SuppressedBy, tried[i] = "", &one
+		}
+		if err := k.judge(ctx, []Exclusion{e}, tried); err != nil {
+			return nil, err
+		}
+		for i, a := range tried {
+			if a.SuppressedBy != "" {
+				list = append(list, part[i])
+			}
+		}
+	}
+	return list, nil
+}
+
 // samples looks up the flows that alerts name; an alert has a list, perhaps an
 // empty one. New alerts have no id yet that others could share: they have.
 func (k *Keeper) samples(ctx context.Context, list []*alert.Alert) (map[string][]Sample, error) {

@@ -21,23 +21,8 @@ const catchupVisible = 5 * time.Second
 // rollups that the detector reads, or have been waited for in vain.
 func (s *Scheduler) visible(ctx context.Context, j *job, list []*window, catchup bool) ([]*window, error) {
 	from, to := list[0].start, list[len(list)-1].end
-	rows, err := s.conn.Query(ctx, `SELECT intDiv(toInt64(toUnixTimestamp(start)), 60) AS m, count() FROM flows
-		WHERE start >= {from:DateTime('UTC')} AND start < {to:DateTime('UTC')} GROUP BY m`, between(from, to)...)
-	if err != nil {
-		return nil, fmt.Errorf("count flows: %w", err)
-	}
-	defer rows.Close()
-	count := map[int64]uint64{}
-	for rows.Next() {
-		var m int64
-		var n uint64
-		if err := rows.Scan(&m, &n); err != nil {
-			return nil, fmt.Errorf("count flows: %w", err)
-		}
-		count[m] = n
-	}
-	if err := rows.Err(); err != nil {
-		return nil, fmt.Errorf("count flows: %w", err)
+	if err := s.count(ctx, from, to); err != nil {
+		return nil, err
 	}
 	built, err := s.built(ctx, j, from, to)
 	if err != nil {
@@ -51,8 +36,8 @@ func (s *Scheduler) visible(ctx context.Context, j *job, list []*window, catchup
 	waits := false
 	for _, w := range list {
 		var there uint64
-		for m := w.start / 60; m < w.end/60; m++ {
-			there += count[m]
+		for m := floor(w.start, 60) / 60; m*60 < w.end; m++ {
+			there += s.there[m]
 		}
 		promised := s.progress.rows(w.start, w.end)
 		w.short, w.unbuilt = 1, !built(w)
@@ -78,6 +63,38 @@ func (s *Scheduler) visible(ctx context.Context, j *job, list []*window, catchup
 		s.progress.synced = earliest(s.progress.synced, now.Add(-resync+10*time.Second))
 	}
 	return ready, nil
+}
+
+// count brings s.there up to date for the minutes that hold [from, to): those in
+// which everything that was promised had been found before are not read again.
+func (s *Scheduler) count(ctx context.Context, from, to int64) error {
+	first, last := int64(math.MaxInt64), int64(math.MinInt64)
+	for m := floor(from, 60) / 60; m*60 < to; m++ {
+		if s.there[m] < s.progress.minutes[m].rows {
+			first, last = min(first, m), max(last, m)
+		}
+	}
+	if first > last {
+		return nil
+	}
+	rows, err := s.conn.Query(ctx, `SELECT intDiv(toInt64(toUnixTimestamp(start)), 60) AS m, count() FROM flows
+		WHERE start >= {from:DateTime('UTC')} AND start < {to:DateTime('UTC')} GROUP BY m`, between(first*60, (last+1)*60)...)
+	if err != nil {
+		return fmt.Errorf("count flows: %w", err)
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var m int64
+		var n uint64
+		if err := rows.Scan(&m, &n); err != nil {
+			return fmt.Errorf("count flows: %w", err)
+		}
+		s.there[m] = n
+	}
+	if err := rows.Err(); err != nil {
+		return fmt.Errorf("count flows: %w", err)
+	}
+	return nil
 }
 
 // built tells of windows whether the whole hours in them are in the rollups that
@@ -139,7 +156,7 @@ func (s *Scheduler) annotate(ctx context.Context, done []outcome, found []alert.
 		by[o.start] = o.window
 	}
 	rows, err := s.conn.Query(ctx, `SELECT intDiv(toInt64(toUnixTimestamp(second)), 60) AS m, sum(seen_packets), sum(flow_packets) FROM ledger
-		WHERE second >= {from:DateTime('UTC')} AND second < {to:DateTime('UTC')} GROUP BY m`, between(from, to)...)
+		WHERE second >= {from:DateTime('UTC')} AND second < {to:DateTime('UTC')} GROUP BY m`, between(floor(from, 60), -floor(-to, 60))...)
 	if err != nil {
 		return fmt.Errorf("read ledger: %w", err)
 	}
@@ -162,7 +179,7 @@ func (s *Scheduler) annotate(ctx context.Context, done []outcome, found []alert.
 		w := by[a.WindowStart.Unix()]
 		a.Provisional, a.Missing, a.Completeness = !closed, w.missing, math.NaN()
 		var sum packets
-		for m := w.start / 60; m < w.end/60; m++ {
+		for m := floor(w.start, 60) / 60; m*60 < w.end; m++ {
 			sum.seen += ledger[m].seen
 			sum.flows += ledger[m].flows
 		}

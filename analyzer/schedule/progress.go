@@ -58,20 +58,20 @@ type progress struct {
 
 func newProgress(conn driver.Conn) *progress { return &progress{conn: conn} }
 
-// rows is the number promised for [start, end), seconds since the Unix epoch,
-// whole minutes.
+// rows is the number promised for the whole minutes that hold [start, end),
+// seconds since the Unix epoch.
 func (p *progress) rows(start, end int64) uint64 {
 	var n uint64
-	for m := start / 60; m < end/60; m++ {
+	for m := floor(start, 60) / 60; m*60 < end; m++ {
 		n += p.minutes[m].rows
 	}
 	return n
 }
 
-// stored is when the newest batch of [start, end) was stored.
+// stored is when the newest batch of the minutes of [start, end) was stored.
 func (p *progress) stored(start, end int64) time.Time {
 	var newest time.Time
-	for m := start / 60; m < end/60; m++ {
+	for m := floor(start, 60) / 60; m*60 < end; m++ {
 		if at := p.minutes[m].stored; at.After(newest) {
 			newest = at
 		}

@@ -7,12 +7,14 @@
 // judged with. It is closed when every worker has passed its end, has ended, or
 // has been silent; until then it may be judged provisionally. A late batch makes
 // a closed window dirty again. What was done survives in job_runs, so a restart
-// goes on where it was and skips nothing.
+// goes on where it was and skips nothing. Windows may be shorter than the minutes
+// in which batches promise rows: the minutes that hold them count then.
 package schedule
 
 import (
 	"cmp"
 	"context"
+	"errors"
 	"log/slog"
 	"slices"
 	"time"
@@ -38,6 +40,9 @@ func DefaultConfig() Config {
 	return Config{Interval: 2 * time.Second, Provisional: 30 * time.Second, Silent: 90 * time.Second, Visible: 5 * time.Minute}
 }
 
+// errNotHeld ends a round: the lease has run out while windows were judged.
+var errNotHeld = errors.New("the lease has run out; another analyzer goes on")
+
 // Scheduler is one analyzer's work. It is for one goroutine.
 type Scheduler struct {
 	cfg     Config
@@ -49,17 +54,27 @@ type Scheduler struct {
 
 	jobs     []*job
 	progress *progress
+	there    map[int64]uint64 // rows in flows by minute, as they were counted
+	held     func() bool
 }
 
 // New returns a Scheduler for detectors. reg and stages may be nil.
 func New(cfg Config, conn driver.Conn, detectors []detect.Detector, log *slog.Logger, reg prometheus.Registerer, stages *ops.Stages) *Scheduler {
 	s := &Scheduler{cfg: cfg, conn: conn, store: alert.NewStore(conn), log: log, metrics: newMetrics(reg, stages), now: time.Now,
-		progress: newProgress(conn)}
+		progress: newProgress(conn), there: map[int64]uint64{}, held: func() bool { return true }}
 	for _, d := range detectors {
 		s.jobs = append(s.jobs, newJob(d))
 	}
 	return s
 }
+
+// While has s work only while held is true: where several processes work on a
+// database, one holds the lease. To be called before Run.
+func (s *Scheduler) While(held func() bool) { s.held = held }
+
+// Alerts is the store that s writes to: others of this process that write alerts
+// have to use it.
+func (s *Scheduler) Alerts() *alert.Store { return s.store }
 
 // Run works until ctx ends, and returns its error. ready hears after each round
 // whether it went well.
@@ -72,6 +87,9 @@ func (s *Scheduler) Run(ctx context.Context, ready func(error)) error {
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
+		if errors.Is(err, errNotHeld) {
+			err = nil
+		}
 		ready(err)
 		select {
 		case <-ctx.Done():
@@ -82,6 +100,10 @@ func (s *Scheduler) Run(ctx context.Context, ready func(error)) error {
 }
 
 func (s *Scheduler) round(ctx context.Context, loaded *bool) error {
+	if !s.held() {
+		*loaded = false // another process goes on; what it does is in job_runs
+		return nil
+	}
 	if !*loaded {
 		if err := s.load(ctx); err != nil {
 			return err
@@ -119,7 +141,7 @@ func (s *Scheduler) Catchup(ctx context.Context) error {
 		}
 		left := 0
 		for _, j := range s.jobs {
-			left += len(j.pending)
+			left += len(j.pending) + len(j.later)
 		}
 		if left == 0 {
 			return nil
@@ -136,11 +158,14 @@ func (s *Scheduler) Catchup(ctx context.Context) error {
 
 // load reads what was done before, and everything that was promised.
 func (s *Scheduler) load(ctx context.Context) error {
-	for _, j := range s.jobs {
+	for i := range s.jobs {
+		s.jobs[i] = newJob(s.jobs[i].detector)
+		j := s.jobs[i]
 		if err := j.load(ctx, s.conn); err != nil {
 			return err
 		}
 	}
+	s.progress, s.there = newProgress(s.conn), map[int64]uint64{}
 	changed, err := s.progress.reload(ctx, s.now())
 	if err != nil {
 		return err
@@ -163,6 +188,7 @@ func (s *Scheduler) mark(changed []int64) {
 func (s *Scheduler) work(ctx context.Context, catchup bool) (failed, err error) {
 	now := s.now()
 	for _, j := range s.jobs {
+		j.refill(s.progress)
 		var closed, open []*window
 		for _, w := range j.pending {
 			if w.retry.After(now) {
@@ -170,13 +196,13 @@ func (s *Scheduler) work(ctx context.Context, catchup bool) (failed, err error) 
 			}
 			passed, missing := true, []string(nil)
 			if !catchup {
-				passed, missing = s.progress.passed(w.end, now, s.cfg.Silent)
+				passed, missing = s.progress.passed(j.closes(w), now, s.cfg.Silent)
 			}
 			w.missing = missing
 			switch {
 			case passed:
 				closed = append(closed, w)
-			case s.cfg.Provisional > 0 && !now.Before(w.judged.Add(max(s.cfg.Provisional, j.info.Length/20))) && s.progress.rows(w.start, w.end) != j.runs[w.start].rows:
+			case s.cfg.Provisional > 0 && !j.runs.get(w.start).closed && !now.Before(w.judged.Add(max(s.cfg.Provisional, j.info.Length/20))) && uint32(s.progress.rows(w.start, w.end)) != j.runs.get(w.start).rows:
 				open = append(open, w)
 			}
 		}
@@ -270,6 +296,9 @@ func (s *Scheduler) judge(ctx context.Context, j *job, list []*window, closed, c
 
 // settle stores alerts and then records their windows.
 func (s *Scheduler) settle(ctx context.Context, j *job, done []outcome, found []alert.Alert, closed bool) error {
+	if !s.held() {
+		return errNotHeld
+	}
 	if len(found) > 0 {
 		if err := s.annotate(ctx, done, found, closed); err != nil {
 			return err
@@ -314,9 +343,9 @@ func (s *Scheduler) observeLag() {
 	waiting := 0
 	var oldest time.Time
 	for _, j := range s.jobs {
-		waiting += len(j.pending)
+		waiting += len(j.pending) + len(j.later)*int(max(1, 60/j.step))
 		for _, w := range j.pending {
-			if passed, _ := s.progress.passed(w.end, now, s.cfg.Silent); passed {
+			if passed, _ := s.progress.passed(j.closes(w), now, s.cfg.Silent); passed {
 				if at := s.progress.stored(w.start, w.end); oldest.IsZero() || at.Before(oldest) {
 					oldest = at
 				}

@@ -9,17 +9,16 @@
 // whose row does not appear is left behind (the server died in between), and the
 // next is tried. Who holds the lease renews it long before it runs out, and stops
 // by its own clock, reckoned from before the renewal was sent; others take it by
-// the server's clock, after a grace.
+// the server's clock, after a grace, or at once from a process of their own
+// machine that is dead.
 package lease
 
 import (
 	"context"
-	"crypto/rand"
 	"embed"
 	"errors"
 	"fmt"
 	"log/slog"
-	"os"
 	"strconv"
 	"sync"
 	"time"
@@ -34,7 +33,7 @@ var statements embed.FS
 // Config is how long a lease holds.
 type Config struct {
 	Length time.Duration // from its renewal, at least a second; a third of it passes between renewals
-	Holder string        // name of this process; empty: host, process id and a random part
+	Holder string        // name of this process; empty: host, process id, their place, and a random part
 }
 
 // DefaultConfig lets another analyzer take over within about 15 s.
@@ -62,8 +61,7 @@ func New(cfg Config, name string, conn driver.Conn, log *slog.Logger) *Lease {
 		cfg.Length = DefaultConfig().Length
 	}
 	if cfg.Holder == "" {
-		host, _ := os.Hostname()
-		cfg.Holder = host + "/" + strconv.Itoa(os.Getpid()) + "/" + rand.Text()[:8]
+		cfg.Holder = holder()
 	}
 	return &Lease{cfg: cfg, name: name, conn: conn, log: log.With("lease", name, "holder", cfg.Holder), now: time.Now}
 }
@@ -126,7 +124,7 @@ func (l *Lease) try(ctx context.Context) error {
 	switch {
 	case mine && newest.left > 0:
 		return l.claim(ctx, newest.term, newest.beat+1)
-	case newest.left > -l.cfg.Length/2 && newest.holder != l.cfg.Holder && newest.term > 0:
+	case newest.left > -l.cfg.Length/2 && newest.holder != l.cfg.Holder && newest.term > 0 && !dead(newest.holder):
 		l.lost()
 		return nil
 	}

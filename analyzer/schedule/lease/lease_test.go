@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"os"
+	"os/exec"
 	"sync"
 	"testing"
 	"time"
@@ -29,6 +31,31 @@ func (c *clock) pass(d time.Duration) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.off += d
+}
+
+// Only a process that is surely no more is not waited for.
+func TestDead(t *testing.T) {
+	if place() == "" {
+		t.Skip("no /proc: nothing is known to be dead")
+	}
+	cmd := exec.Command("true")
+	if err := cmd.Run(); err != nil {
+		t.Skip(err)
+	}
+	gone := cmd.Process.Pid
+	for name, want := range map[string]bool{
+		fmt.Sprintf("h/%d/%s/x", gone, place()):         true,
+		fmt.Sprintf("h/%d/%s/x", os.Getppid(), place()): false,
+		fmt.Sprintf("h/%d/%s/x", os.Getpid(), place()):  false,
+		fmt.Sprintf("h/%d/elsewhere/x", gone):           false,
+		fmt.Sprintf("h/%d//x", gone):                    false,
+		"":                                              false, "a": false, "h/-1/" + place() + "/x": false,
+		holder(): false,
+	} {
+		if got := dead(name); got != want {
+			t.Errorf("%s: %v", name, got)
+		}
+	}
 }
 
 func TestLease(t *testing.T) {
