@@ -82,12 +82,12 @@ WITH
             arraySort(x -> (-x.2, x.1), arrayZip(tupleElement(sumMap([peer], [packets]), 1), tupleElement(sumMap([peer], [packets]), 2)))[1] AS topPeer,
             arraySort(x -> (-x.2, x.1), arrayZip(tupleElement(sumMap([port], [packets]), 1), tupleElement(sumMap([port], [packets]), 2)))[1].1 AS top_port
         FROM sides
-        WHERE (site, victim, kind) IN (SELECT site, victim, kind FROM rates)
+        WHERE (site, victim, kind) IN (SELECT site, victim, kind FROM candidates)
         GROUP BY site, victim, kind
     ),
     judged AS
     (
-        SELECT *
+        SELECT *, max(kind != 'all') OVER (PARTITION BY site, victim) AS explained
         FROM rates INNER JOIN origins USING (site, victim, kind)
         WHERE multiIf(kind = 'all', sources >= {crowd:UInt32},
             kind IN ('ack', 'rst', 'syn_ack', 'flags'), packets_a_record <= {max_packets:Float64} OR kind = 'syn_ack', true)
@@ -100,6 +100,6 @@ SELECT site, replaceRegexpOne(toString(victim), '^::ffff:', '') AS dst, kind, pe
     least(1, 0.1 * log2(1 + sources)) AS spread
 FROM judged
 -- all only where no kind of its own stands for it
-WHERE {dst:String} != '' OR kind != 'all' OR (site, victim) NOT IN (SELECT site, victim FROM judged WHERE kind != 'all')
+WHERE {dst:String} != '' OR kind != 'all' OR NOT explained
 ORDER BY peak DESC, dst, kind, site
 LIMIT 1000

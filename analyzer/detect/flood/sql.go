@@ -39,6 +39,11 @@ func compose(file string) string {
 		// A handshake that the initiator never finished: it did not acknowledge, or
 		// reset what it had begun without an answer.
 		"/*half*/", `(bitAnd(src_tcp_flags, 16) = 0 OR bitAnd(src_tcp_flags, 4) = 4 AND dst_packets = 0 AND src_payload_bytes = 0)`,
+		// An answered request to a web server, by somebody who does not stand for many.
+		"/*web*/", `(protocol = 6 AND dst_payload_bytes > 0 AND app IN ('http', 'http2', 'tls') AND src_role NOT IN ('nat', 'proxy', 'monitor', 'scanner', 'gateway'))`,
+		"/*dhcp_network*/", `multiIf(dst_ip = toIPv6('::ffff:255.255.255.255'), 'broadcast', dst_ip >= toIPv6('ff00::'), 'multicast',
+            startsWith(toString(dst_ip), '::ffff:'), concat(replaceRegexpOne(toString(dst_ip), '^::ffff:([0-9]+[.][0-9]+[.][0-9]+)[.].*$', '\\1'), '.0/24'),
+            concat(toString(tupleElement(IPv6CIDRToRange(dst_ip, 64), 1)), '/64'))`,
 		"/*sides*/", sides,
 		"/*all_shares*/", shares,
 		"/*shares*/", "arrayFilter(x -> x.1 * 10 >= {from:UInt32} AND x.1 * 10 < {to:UInt32}, "+shares+")",

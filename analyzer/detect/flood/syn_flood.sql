@@ -85,7 +85,7 @@ WITH
             SELECT site, dst_ip, port, src_ip, sum(src_packets) AS n, max(connections) AS added, min(start) AS first, max(end) AS last, groupArraySorted(1)(id) AS ids
             FROM handshakes
             ARRAY JOIN if(dst_port = 0, [0], [dst_port, 0]) AS port
-            WHERE half AND (site, dst_ip, port) IN (SELECT site, dst_ip, port FROM rates)
+            WHERE half AND (site, dst_ip, port) IN (SELECT site, dst_ip, port FROM candidates)
             GROUP BY site, dst_ip, port, src_ip
             ORDER BY site, dst_ip, port, src_ip
         )
@@ -94,7 +94,8 @@ WITH
     judged AS
     (
         SELECT site, dst_ip, port, peak, base, mad, threshold, hot, syns_hot, made_hot, sources, top, top_ip, total, entropy, first, last, flow_ids,
-            made_hot / (syns_hot + made_hot) AS completion, top / total AS top_share
+            made_hot / (syns_hot + made_hot) AS completion, top / total AS top_share,
+            max(port) OVER (PARTITION BY site, dst_ip) != 0 AS explained
         FROM rates INNER JOIN sources USING (site, dst_ip, port)
         WHERE completion < {max_completion:Float64} AND if(port = 0, peak >= threshold AND (sources >= 20 OR top_share < 0.5), peak >= threshold OR top_share >= 0.9)
     )
@@ -106,6 +107,6 @@ SELECT site, /*dst_text*/ AS dst, port, peak / 10 AS peak_rate, base / 10 AS bas
     if(sources > 1, least(1, entropy / log2(sources)), 0) AS spread
 FROM judged
 -- all ports only where no single one stands for them
-WHERE {dst:String} != '' OR port != 0 OR (site, dst_ip) NOT IN (SELECT site, dst_ip FROM judged WHERE port != 0)
+WHERE {dst:String} != '' OR port != 0 OR NOT explained
 ORDER BY peak DESC, dst, port, site
 LIMIT 1000
