@@ -20,3 +20,11 @@ func DefaultImportConfig() ImportConfig { return importer.DefaultConfig() }
 func Import(ctx context.Context, cfg ImportConfig, format string, paths []string) (ImportTally, error) {
 	return importer.Run(ctx, cfg, format, paths)
 }
+
+// ImportFollow imports Zeek logs that grow, until ctx ends, see importer.Follow.
+func ImportFollow(ctx context.Context, cfg ImportConfig, files []string) (ImportTally, error) {
+	return importer.Follow(ctx, cfg, files)
+}
+
+// ImportLive receives what routers export until ctx ends, see importer.Live.
+func ImportLive(ctx context.Context, cfg ImportConfig) error { return importer.Live(ctx, cfg) }

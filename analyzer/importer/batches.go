@@ -35,6 +35,7 @@ type Batches struct {
 	clock       int64
 	watermark   int64 // of a stream that has no end
 	live        bool
+	perBatch    int
 
 	seconds map[int64]*flowpb.LedgerSecond // of the current batch
 	losses  map[int64]*flowpb.LedgerSecond // of a file: told at its end
@@ -46,7 +47,7 @@ type Batches struct {
 
 // NewBatches returns a Sink that hands its batches to publish. probe is the name that stands in the place of a probe's.
 func NewBatches(ctx context.Context, probe, site string, publish Publish) *Batches {
-	return &Batches{ctx: ctx, probe: probe, site: site, publish: publish, encoder: flow.NewEncoder(),
+	return &Batches{ctx: ctx, probe: probe, site: site, publish: publish, perBatch: perBatch, encoder: flow.NewEncoder(),
 		seconds: make(map[int64]*flowpb.LedgerSecond), losses: make(map[int64]*flowpb.LedgerSecond)}
 }
 
@@ -61,7 +62,7 @@ func (b *Batches) Stream(identity uint64) error {
 
 // Add puts a record into the current batch.
 func (b *Batches) Add(r *flow.Record) error {
-	if r.Segment == 0 && b.flows >= perBatch || !b.encoder.Fits(r) {
+	if r.Segment == 0 && b.flows >= b.perBatch || b.live && len(b.seconds) >= maxSeconds || !b.encoder.Fits(r) {
 		if err := b.cut(false); err != nil {
 			return err
 		}

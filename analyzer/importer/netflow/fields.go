@@ -2,6 +2,7 @@ package netflow
 
 import (
 	"encoding/binary"
+	"errors"
 	"strings"
 
 	decoder "github.com/netsampler/goflow2/v2/decoders/netflow"
@@ -44,7 +45,7 @@ func (e *exporter) sets(m *message, sets []any, skip func(string, uint64, int64,
 			for _, r := range s.Records {
 				h, ok := e.half(m, r.Values)
 				if !ok {
-					skip(source.SkipUnknown, 1, m.exported, nil)
+					skip(source.SkipUnknown, 1, m.exported, errors.New("a record without packets or octets, or without times"))
 					continue
 				}
 				if err := hand(&h, skip, emit); err != nil {
@@ -75,6 +76,10 @@ func (e *exporter) options(m *message, r decoder.OptionsDataRecord) {
 				space = v
 			case 48, 302: // samplerId, selectorId
 				sampler = v
+			case 160: // systemInitTimeMilliseconds
+				if len(e.boot) < MaxTemplates {
+					e.boot[m.domain] = milliseconds(v)
+				}
 			}
 		}
 	}
@@ -250,10 +255,17 @@ func (e *exporter) half(m *message, values []decoder.DataField) (h biflow.Half, 
 		}
 	}
 	if relative && !started && !ended {
-		base, now := m.boot, uint32((m.exported-m.boot)/1e6)
-		if boot != 0 {
-			base, now = milliseconds(boot), uint32((m.exported-milliseconds(boot))/1e6)
+		base := m.boot
+		switch {
+		case boot != 0:
+			base = milliseconds(boot)
+		case base == 0:
+			base = e.boot[m.domain]
 		}
+		if base == 0 { // IPFIX that does not say since when
+			return h, false
+		}
+		now := uint32((m.exported - base) / 1e6)
 		h.Start, h.End = base+uptime(uint32(first), now), base+uptime(uint32(last), now)
 	} else if !started && !ended {
 		h.Start, h.End = m.exported, m.exported

@@ -43,6 +43,7 @@ type Decoder struct {
 type exporter struct {
 	templates templates
 	sampling  map[uint64]uint32 // by domain, and by sampler within it
+	boot      map[uint32]int64  // by domain: when the exporter began, ns; where its options say so
 }
 
 // New returns a Decoder without templates.
@@ -56,7 +57,7 @@ func (d *Decoder) exporter(from flow.Addr) *exporter {
 		if len(d.exporters) >= MaxExporters {
 			return nil
 		}
-		e = &exporter{templates: make(templates), sampling: make(map[uint64]uint32)}
+		e = &exporter{templates: make(templates), sampling: make(map[uint64]uint32), boot: make(map[uint32]int64)}
 		d.exporters[from] = e
 	}
 	return e
@@ -96,6 +97,14 @@ func (d *Decoder) Datagram(from flow.Addr, received int64, b []byte, emit Emit) 
 		return version5(from, b, skip, emit)
 	case 9:
 		var p decoder.NFv9Packet
+		if len(b) < 20 {
+			skip(source.SkipMalformed, 1, received, fmt.Errorf("netflow v9 datagram of %d octets", len(b)))
+			return nil
+		}
+		// The decoder stops after so many sets as the header counts records, and
+		// exporters are known to count otherwise: the datagram's end is what ends it.
+		b = bytes.Clone(b)
+		b[2], b[3] = 0xff, 0xff
 		err := decoder.DecodeMessageVersion(bytes.NewBuffer(b), e.templates, &p, nil)
 		m := message{origin: Origin9, from: from, domain: p.SourceId, exported: int64(p.UnixSeconds) * 1e9}
 		m.boot = m.exported - int64(p.SystemUptime)*1e6

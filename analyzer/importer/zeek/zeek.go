@@ -39,8 +39,10 @@ type Lost func(reason string, at int64)
 // Importer joins logs.
 type Importer struct {
 	Tally   source.Tally
-	Lost    Lost // may be nil
-	Again   bool // Connections reads what Others has read: bad lines have been counted
+	Lost    Lost   // may be nil
+	Again   bool   // Connections reads what Others has read: bad lines have been counted
+	Line    int64  // lines of the file before those that the next reader has
+	First   uint64 // connections are numbered from the next number on, in each call of Connections
 	waiting map[string]*extra
 	lines   int // of other logs that wait
 	certs   map[string]*certificate
@@ -83,10 +85,9 @@ func (im *Importer) Others(ctx context.Context, name string, r io.Reader) error 
 }
 
 // Connections reads a conn.log and hands out its records; other lines in it
-// are passed over, they are those of Others. Connections are numbered from 1 in each
-// call.
+// are passed over, they are those of Others.
 func (im *Importer) Connections(ctx context.Context, name string, r io.Reader, emit Emit) error {
-	im.flowID = 0
+	im.flowID = im.First
 	return im.each(ctx, name, r, im.Again, func(at place, row *row) error {
 		if row.kind != "conn" {
 			im.Tally.Read--
@@ -172,8 +173,8 @@ func (im *Importer) each(ctx context.Context, name string, r io.Reader, again bo
 		if !ok {
 			break
 		}
-		at := place{name, lines.Number()}
-		if at.line%1024 == 0 && ctx.Err() != nil {
+		at := place{name, im.Line + lines.Number()}
+		if lines.Number()%1024 == 0 && ctx.Err() != nil {
 			return ctx.Err()
 		}
 		if lines.TooLong() {
@@ -211,7 +212,7 @@ func (im *Importer) each(ctx context.Context, name string, r io.Reader, again bo
 	}
 	if err := lines.Err(); err != nil && !again {
 		im.Tally.Read++
-		im.skip(source.SkipDamaged, place{name, lines.Number() + 1}, 0, err)
+		im.skip(source.SkipDamaged, place{name, im.Line + lines.Number() + 1}, 0, err)
 	}
 	return nil
 }
@@ -246,4 +247,20 @@ func Look(name string, r io.Reader) (kind string, mixed bool) {
 		return f.path, false
 	}
 	return Kind(name), false
+}
+
+// Expire forgets what waits since before a time, ns: lines of connections that
+// no conn.log will have any more. They are counted.
+func (im *Importer) Expire(before int64) {
+	for uid, e := range im.waiting {
+		if e.end >= before {
+			continue
+		}
+		im.Tally.Skip(source.SkipNoFlow, e.at.file, e.at.line, uint64(e.lines), fmt.Errorf("connection %s is in no conn.log", uid))
+		for range e.lines {
+			im.lost(source.SkipNoFlow, e.start)
+		}
+		im.lines -= e.lines
+		delete(im.waiting, uid)
+	}
 }
