@@ -15,9 +15,9 @@ import (
 
 	"github.com/tapwatch/tapwatch/analyzer/console"
 	"github.com/tapwatch/tapwatch/analyzer/detect"
-	"github.com/tapwatch/tapwatch/analyzer/detect/catalogue"
 	"github.com/tapwatch/tapwatch/analyzer/notify"
 	"github.com/tapwatch/tapwatch/analyzer/schedule"
+	"github.com/tapwatch/tapwatch/analyzer/schedule/lease"
 	"github.com/tapwatch/tapwatch/proto/kit"
 	"github.com/tapwatch/tapwatch/proto/kit/backoff"
 	"github.com/tapwatch/tapwatch/proto/kit/ops"
@@ -42,7 +42,10 @@ func Run(ctx context.Context, cfg Config) error {
 		return err
 	}
 	defer conn.Close()
-	detectors := catalogue.All(cfg.Detect)
+	detectors, err := AllDetectors(cfg)
+	if err != nil {
+		return err
+	}
 	page, err := console.New(described(cfg.Console, detectors), conn, o.Log, o.Registry)
 	if err != nil {
 		return err
@@ -64,8 +67,12 @@ func Run(ctx context.Context, cfg Config) error {
 		if err := migrated(ctx, cfg, conn, o); err != nil {
 			return stopped(ctx, err)
 		}
+		hold := lease.New(lease.DefaultConfig(), "analyzer", conn, o.Log)
+		notifier.While(hold.Held)
 		g.Go(func() error { return notifier.Run(ctx) })
 		s := schedule.New(cfg.Schedule, conn, detectors, o.Log, o.Registry, stages)
+		s.While(hold.Held)
+		keep(cfg, conn, s.Alerts(), o).run(ctx, g, hold)
 		err := s.Run(ctx, func(err error) {
 			if err != nil {
 				err = cfg.ClickHouse.Classify(err)
@@ -136,5 +143,14 @@ func Catchup(ctx context.Context, cfg Config) error {
 	if err := table.Check(ctx, conn); err != nil {
 		return fmt.Errorf("open tables: %w", cfg.ClickHouse.Classify(err))
 	}
-	return schedule.New(cfg.Schedule, conn, catalogue.All(cfg.Detect), o.Log, nil, nil).Catchup(ctx)
+	detectors, err := AllDetectors(cfg)
+	if err != nil {
+		return err
+	}
+	s := schedule.New(cfg.Schedule, conn, detectors, o.Log, nil, nil)
+	k := keep(cfg, conn, s.Alerts(), o)
+	if err := s.Catchup(ctx); err != nil {
+		return err
+	}
+	return k.pass(ctx)
 }

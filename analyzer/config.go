@@ -7,6 +7,7 @@ import (
 
 	"github.com/tapwatch/tapwatch/analyzer/console"
 	"github.com/tapwatch/tapwatch/analyzer/detect/catalogue"
+	"github.com/tapwatch/tapwatch/analyzer/incident"
 	"github.com/tapwatch/tapwatch/analyzer/notify"
 	"github.com/tapwatch/tapwatch/analyzer/schedule"
 	"github.com/tapwatch/tapwatch/proto/kit/clickhouse"
@@ -15,12 +16,14 @@ import (
 
 // Config is the configuration of an analyzer.
 type Config struct {
-	ClickHouse clickhouse.Config `conf:"clickhouse"`
-	Detect     catalogue.Config  `conf:"detect"`
-	Schedule   schedule.Config   `conf:"schedule"`
-	Notify     notify.Config     `conf:"notify"`
-	Console    console.Config    `conf:"console"`
-	Ops        ops.Config        `conf:"ops"`
+	ClickHouse clickhouse.Config   `conf:"clickhouse"`
+	Detect     catalogue.Config    `conf:"detect"`
+	Rules      Rules               `conf:"rules"`
+	Cases      incident.CaseConfig `conf:"cases"`
+	Schedule   schedule.Config     `conf:"schedule"`
+	Notify     notify.Config       `conf:"notify"`
+	Console    console.Config      `conf:"console"`
+	Ops        ops.Config          `conf:"ops"`
 }
 
 // DefaultConfig analyses the ClickHouse of this machine.
@@ -28,6 +31,7 @@ func DefaultConfig() Config {
 	return Config{
 		ClickHouse: clickhouse.Config{Addr: []string{"127.0.0.1:9000"}},
 		Detect:     catalogue.DefaultConfig(),
+		Cases:      incident.DefaultCaseConfig(),
 		Schedule:   schedule.DefaultConfig(),
 		Notify:     notify.DefaultConfig(),
 		Console:    console.DefaultConfig(),
@@ -42,6 +46,9 @@ func (cfg Config) Check() error {
 	}
 	if err := cfg.Detect.Check(); err != nil {
 		return err
+	}
+	if err := cfg.Cases.Check(); err != nil {
+		return fmt.Errorf("cases.%w", err)
 	}
 	if err := cfg.Notify.Check(); err != nil {
 		return err
