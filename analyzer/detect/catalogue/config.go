@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"github.com/tapwatch/tapwatch/analyzer/detect"
+	"github.com/tapwatch/tapwatch/analyzer/detect/access"
 	"github.com/tapwatch/tapwatch/analyzer/detect/behaviour"
 	"github.com/tapwatch/tapwatch/analyzer/detect/channel"
 	"github.com/tapwatch/tapwatch/analyzer/detect/egress"
@@ -21,6 +22,7 @@ type Config struct {
 	Inside    []netip.Prefix   `conf:"inside" help:"own networks; default: private, unique local and link-local addresses"`
 	Exempt    []netip.Prefix   `conf:"exempt" help:"sources that scan on purpose (scanners, monitors): never reported as scans"`
 	Recon     recon.Config     `conf:"recon"`
+	Access    access.Config    `conf:"access"`
 	Flood     flood.Config     `conf:"flood"`
 	Channel   channel.Config   `conf:"channel"`
 	Egress    egress.Config    `conf:"egress"`
@@ -36,6 +38,7 @@ func DefaultConfig() Config {
 			netip.MustParsePrefix("169.254.0.0/16"), netip.MustParsePrefix("fc00::/7"), netip.MustParsePrefix("fe80::/10"),
 		},
 		Recon:     recon.DefaultConfig(),
+		Access:    access.DefaultConfig(),
 		Flood:     flood.DefaultConfig(),
 		Channel:   channel.DefaultConfig(),
 		Egress:    egress.DefaultConfig(),
@@ -54,6 +57,7 @@ func (c Config) Check() error {
 		check func() error
 	}{
 		{"recon", c.Recon.Check},
+		{"access", c.Access.Check},
 		{"flood", c.Flood.Check},
 		{"channel", c.Channel.Check},
 		{"egress", c.Egress.Check},
@@ -76,6 +80,7 @@ func All(c Config) []detect.Detector {
 	own := c.Own()
 	return slices.Concat(
 		recon.All(own, c.Recon),
+		access.All(own, c.Access),
 		flood.All(own, c.Flood),
 		behaviour.All(own, c.Behaviour),
 		novelty.All(own, c.Novelty),
