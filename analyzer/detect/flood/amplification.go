@@ -59,7 +59,7 @@ func newAmplification(own detect.Own, c AmplificationConfig) detect.Detector {
 			Name: "amplification", Version: 1, Title: "Reflected and amplified flood", Techniques: []string{"T1498.002"},
 			Length: time.Minute, Step: 10 * time.Second, Gap: time.Hour,
 			Doc: `A host gets answers over UDP from services that are known to amplify, and never asked: records of one direction only, from their ports, and
-IP fragments without ports from hosts that it did not ask. Counted are packets in bins of 10 s, those of long flows spread over their duration, and each window is judged by its last. Large answers from several
+IP fragments without ports from hosts that it did not ask. Counted are packets in bins of 10 s, those of long flows spread over their duration, and each window is judged by its last 10 s (those of whole minutes by all). Large answers from several
 hosts are enough at a low rate; small answers, or those of few hosts, only at a high one. All services together are one incident of the victim. The magnitude is the IP octets in the bins
 above the rate. Medium; high from 1000 packets or 10 Mbit a second; critical from 20 000 packets or 1 Gbit a second.`,
 			Controls: []string{

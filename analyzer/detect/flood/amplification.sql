@@ -43,7 +43,7 @@ WITH
     ),
     rates AS
     (
-        SELECT site, victim, sumIf(packets, bin * 10 >= {to:UInt32} - 10) / 10 AS peak_rate, sumIf(octets, bin * 10 >= {to:UInt32} - 10) * 8 / 10 AS peak_bits,
+        SELECT site, victim, maxIf(packets, /*judged_bin*/) / 10 AS peak_rate, maxIf(octets, /*judged_bin*/) * 8 / 10 AS peak_bits,
             sum(packets) AS packets_sum, sum(octets) AS octets_sum, count() AS bins_over
         FROM binned
         WHERE packets >= 10 * {min_rate:Float64}

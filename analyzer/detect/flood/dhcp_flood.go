@@ -26,9 +26,9 @@ func newDHCPFlood(own detect.Own, c DHCPFloodConfig) detect.Detector {
 	return detect.New(detect.Spec[leases]{
 		Info: detect.Info{
 			Name: "dhcp_flood", Version: 1, Title: "DHCP flood", Techniques: []string{"T1499.002"},
-			Length: time.Minute, Step: 10 * time.Second, Gap: time.Hour,
+			Length: time.Minute, Step: time.Minute, Gap: time.Hour,
 			Doc: `The DHCP servers of one network get far more requests than they do otherwise, as when somebody uses up all leases. Counted are packets to port 67 or 547 in bins of 10 s, by
-the /24 or /64 of the server, or the broadcast address, each window judged by its last; the threshold is the greater of a fixed rate and median + 6 · 1.4826 · MAD of sixty bins of the hour before. The
+the /24 or /64 of the server, or the broadcast address; the threshold is the greater of a fixed rate and median + 6 · 1.4826 · MAD of sixty bins of the hour before. The
 magnitude is the requests of the minute. Medium; high from ten times the threshold.`,
 			Controls: []string{
 				"servers of large networks: they get as much all the hour",

@@ -19,7 +19,7 @@ WITH
     ),
     candidates AS
     (
-        SELECT site, network, maxIf(n, bin * 10 >= {to:UInt32} - 10) AS peak, sum(n) AS requests_sum
+        SELECT site, network, maxIf(n, /*judged_bin*/) AS peak, sum(n) AS requests_sum
         FROM binned
         GROUP BY site, network
         HAVING peak >= 10 * {min_rate:Float64}

@@ -1,5 +1,5 @@
 -- Windows at whose end a network may get enough requests.
-SELECT DISTINCT bin * 10 + 10 - {step:Int64} * {overlap:UInt32} AS w
+SELECT DISTINCT arrayJoin([toInt64(bin * 10 + 10 - {step:Int64} * {overlap:UInt32}), toInt64(intDiv(bin, 6) * 60)]) AS w
 FROM
 (
     SELECT site, network, b.1 AS bin

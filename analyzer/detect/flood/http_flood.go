@@ -27,9 +27,9 @@ func newHTTPFlood(own detect.Own, c HTTPFloodConfig) detect.Detector {
 	return detect.New(detect.Spec[requests]{
 		Info: detect.Info{
 			Name: "http_flood", Version: 1, Title: "Flood of requests", Techniques: []string{"T1499.002"},
-			Length: time.Minute, Step: 10 * time.Second, Gap: time.Hour,
+			Length: time.Minute, Step: time.Minute, Gap: time.Hour,
 			Doc: `Sources that each make more requests a second than a person does ask one web service for far more than all do otherwise: HTTP and TLS, a request being a transaction or at least an
-answered connection. Counted in bins of 10 s, each window judged by its last; the threshold is the greater of a fixed rate and median + 6 · 1.4826 · MAD of all requests in sixty
+answered connection. Counted in bins of 10 s; the threshold is the greater of a fixed rate and median + 6 · 1.4826 · MAD of all requests in sixty
 bins of the hour before, and has to be reached in two bins of a minute. The magnitude is the requests of the minute. Medium; high from ten times the threshold; low when all of it is from inside.`,
 			Controls: []string{
 				"flash crowds: each of their sources asks little",

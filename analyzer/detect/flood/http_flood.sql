@@ -30,8 +30,8 @@ WITH
     ),
     candidates AS
     (
-        SELECT site, dst_ip, dst_port, groupArray((hard, total)) AS bins, maxIf(hard, bin * 10 >= {to:UInt32} - 10) AS peak, maxIf(total, bin * 10 >= {to:UInt32} - 10) AS all_requests,
-            maxIf(sources, bin * 10 >= {to:UInt32} - 10) AS hard_sources
+        SELECT site, dst_ip, dst_port, groupArray((hard, total)) AS bins, maxIf(hard, /*judged_bin*/) AS peak, maxIf(total, /*judged_bin*/) AS all_requests,
+            maxIf(sources, /*judged_bin*/) AS hard_sources
         FROM binned
         GROUP BY site, dst_ip, dst_port
         HAVING peak >= 10 * {min_rate:Float64}

@@ -34,9 +34,9 @@ func newPacketFlood(own detect.Own, c PacketFloodConfig, ports []int) detect.Det
 	return detect.New(detect.Spec[packets]{
 		Info: detect.Info{
 			Name: "packet_flood", Version: 1, Title: "Flood of packets", Techniques: []string{"T1498.001"},
-			Length: time.Minute, Step: 10 * time.Second, Gap: time.Hour,
+			Length: time.Minute, Step: time.Minute, Gap: time.Hour,
 			Doc: `A host gets far more packets of one kind than it does otherwise, and nothing, or resets only, goes back: TCP acknowledgements, resets, SYN-ACKs (a reflected
-SYN flood), odd flags, UDP, ICMP, other protocols. Counted are packets in bins of 10 s, those of long flows spread over their duration, and each window is judged by its last bin. The threshold is the greater of a fixed rate and
+SYN flood), odd flags, UDP, ICMP, other protocols. Counted are packets in bins of 10 s, those of long flows spread over their duration. The threshold is the greater of a fixed rate and
 median + 6 · 1.4826 · MAD of sixty bins of the hour before; it has to be reached in two bins of a minute, or five times over in one. Any traffic above a ceiling (packets, bits or
 connections a second) counts as well: as low when both directions take part and there are many sources. The magnitude is the packets of the minute. Medium; high from ten
 times the threshold or a ceiling; critical from ten times a ceiling.`,

@@ -32,7 +32,7 @@ WITH
     candidates AS
     (
         SELECT site, victim, kind, groupArray((packets, octets, flows)) AS bins,
-            maxIf(packets, bin * 10 >= {to:UInt32} - 10) AS peak, maxIf(octets, bin * 10 >= {to:UInt32} - 10) AS peak_octets, maxIf(flows, bin * 10 >= {to:UInt32} - 10) AS peak_flows
+            maxIf(packets, /*judged_bin*/) AS peak, maxIf(octets, /*judged_bin*/) AS peak_octets, maxIf(flows, /*judged_bin*/) AS peak_flows
         FROM binned
         GROUP BY site, victim, kind
         HAVING multiIf(kind = 'all', peak >= 10 * {ceiling_packets:Float64} OR peak_octets * 8 >= 10 * {ceiling_bits:Float64} OR peak_flows >= 10 * {ceiling_flows:Float64},

@@ -1,5 +1,5 @@
 -- Windows at whose end a host may get enough packets.
-SELECT DISTINCT bin * 10 + 10 - {step:Int64} * {overlap:UInt32} AS w
+SELECT DISTINCT arrayJoin([toInt64(bin * 10 + 10 - {step:Int64} * {overlap:UInt32}), toInt64(intDiv(bin, 6) * 60)]) AS w
 FROM
 (
     SELECT site, side.1 AS victim, side.5 AS kind, b.1 AS bin

@@ -30,7 +30,7 @@ func newSynFlood(own detect.Own, c SynFloodConfig) detect.Detector {
 			Name: "syn_flood", Version: 2, Title: "SYN flood", Techniques: []string{"T1498.001", "T1499.001"},
 			Length: time.Minute, Step: 10 * time.Second, Gap: time.Hour,
 			Doc: `One port of a host, or all of them together, gets far more TCP handshakes that the initiator never finishes than it does otherwise, while
-hardly any is finished. Counted are SYN packets of such handshakes in bins of 10 s, with whatever other flags, and each window is judged by its last; the threshold is the greater of a fixed rate and
+hardly any is finished. Counted are SYN packets of such handshakes in bins of 10 s, with whatever other flags, and each window is judged by its last 10 s (those of whole minutes by all); the threshold is the greater of a fixed rate and
 median + 6 · 1.4826 · MAD of sixty bins of the hour before. The magnitude is the number of SYNs in the bins above the threshold. High; critical from ten times the
 threshold; low for one source below it.`,
 			Controls: []string{

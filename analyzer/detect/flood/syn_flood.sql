@@ -33,7 +33,7 @@ WITH
     ),
     candidates AS
     (
-        SELECT site, dst_ip, port, groupArray((syns, made)) AS bins, maxIf(syns, bin * 10 >= {to:UInt32} - 10) AS peak
+        SELECT site, dst_ip, port, groupArray((syns, made)) AS bins, maxIf(syns, /*judged_bin*/) AS peak
         FROM binned
         WHERE {dst:String} = '' OR port = {port:UInt16}
         GROUP BY site, dst_ip, port
