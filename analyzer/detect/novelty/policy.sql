@@ -19,22 +19,27 @@ WITH
         FROM flows
         WHERE start >= {from:DateTime('UTC')} AND start < {to:DateTime('UTC')} AND /*unicast*/ AND NOT initiator_guessed AND app != 'arp' AND from_is AND to_is AND (src_in OR dst_in)
           AND if({deny:UInt8} = 1, what_is AND when_is, NOT (what_is AND when_is))
+    ),
+    judged AS
+    (
+        SELECT site, replaceRegexpOne(toString(src_ip), '^::ffff:', '') AS actor, '' AS victim, {rule:String} AS value,
+            max(n) AS connections, max(d) AS hosts, max(a) AS answered, max(b) AS bytes, min(f) AS first, max(l) AS last,
+            [concat(toString(connections), ' connections with ', toString(hosts), ' hosts: ', max(w)), concat(toString(answered), ' answered, ', formatReadableDecimalSize(bytes))] AS details,
+            toFloat64(connections) AS amount, toBool(answered = 0) AS learning,
+            arraySlice(arraySort(arrayDistinct(arrayFlatten(groupArray(i)))), 1, 5) AS flow_ids,
+            least(1, if(learning, 0.3, 0.6) + 0.1 * log10(connections)) AS strength, 1. AS rarity
+        FROM
+        (
+            SELECT site, probe, src_ip, countIf(segment = 0) AS n, uniqExact(dst_ip) AS d, countIf(answered) AS a, sum(octets) AS b, min(start) AS f, max(end) AS l,
+                arrayStringConcat(arraySlice(arraySort(groupUniqArray(concat(replaceRegexpOne(toString(dst_ip), '^::ffff:', ''), ' ', toString(dst_port), if(app = '', '', concat(' ', app))))), 1, 4), ', ') AS w,
+                groupArraySorted(5)(id) AS i
+            FROM violations
+            GROUP BY site, probe, src_ip
+        )
+        GROUP BY site, src_ip
+        HAVING connections > 0 AND ({one:UInt8} = 0 OR actor = {actor:String} AND site = {site:String})
     )
-SELECT site, replaceRegexpOne(toString(src_ip), '^::ffff:', '') AS actor, '' AS victim, {rule:String} AS value,
-    max(n) AS connections, max(d) AS hosts, max(a) AS answered, max(b) AS bytes, min(f) AS first, max(l) AS last,
-    [concat(toString(connections), ' connections with ', toString(hosts), ' hosts: ', max(w)), concat(toString(answered), ' answered, ', formatReadableDecimalSize(bytes))] AS details,
-    toFloat64(connections) AS amount, toBool(answered = 0) AS learning,
-    arraySlice(arraySort(arrayDistinct(arrayFlatten(groupArray(i)))), 1, 5) AS flow_ids,
-    least(1, if(learning, 0.3, 0.6) + 0.1 * log10(connections)) AS strength, 1. AS rarity
-FROM
-(
-    SELECT site, probe, src_ip, countIf(segment = 0) AS n, uniqExact(dst_ip) AS d, countIf(answered) AS a, sum(octets) AS b, min(start) AS f, max(end) AS l,
-        arrayStringConcat(arraySlice(arraySort(groupUniqArray(concat(replaceRegexpOne(toString(dst_ip), '^::ffff:', ''), ' ', toString(dst_port), if(app = '', '', concat(' ', app))))), 1, 4), ', ') AS w,
-        groupArraySorted(5)(id) AS i
-    FROM violations
-    GROUP BY site, probe, src_ip
-)
-GROUP BY site, src_ip
-HAVING connections > 0 AND ({one:UInt8} = 0 OR actor = {actor:String} AND site = {site:String})
+SELECT site, actor, victim, value, details, amount, hosts, bytes, learning, first, last, flow_ids, strength, rarity
+FROM judged
 ORDER BY amount DESC, actor, site
 LIMIT {limit:UInt32}
