@@ -71,6 +71,7 @@ type Half struct {
 	Direction        Direction
 	App              string
 	BeginKnown       bool // the exporter says that src began the flow
+	Reversed         bool // or that dst did, of a half that tells both directions
 	MinSize, MaxSize uint16
 }
 
@@ -119,6 +120,10 @@ func (t *Table) Add(h Half) error {
 		return err
 	}
 	if h.RevPackets > 0 || h.RevBytes > 0 {
+		// Without a word of who began, the exporter may have taken either end.
+		if h.Reversed || !h.BeginKnown && toClient(&h) && !onlySyn(h.Flags) {
+			h.swap()
+		}
 		return t.emit(&h, nil)
 	}
 	if t.repeated(&h) {
@@ -209,4 +214,12 @@ func (t *Table) repeated(h *Half) bool {
 // overlap says whether two halves can be one flow: the answer begins before the question has been silent for the gap.
 func overlap(a, b *Half) bool {
 	return a.Start <= b.End+int64(Gap) && b.Start <= a.End+int64(Gap)
+}
+
+// swap makes the other direction the first of a half that tells both.
+func (h *Half) swap() {
+	h.Key = h.Key.reverse()
+	h.Packets, h.RevPackets, h.Bytes, h.RevBytes = h.RevPackets, h.Packets, h.RevBytes, h.Bytes
+	h.Flags, h.RevFlags, h.SrcMAC, h.DstMAC = h.RevFlags, h.Flags, h.DstMAC, h.SrcMAC
+	h.FrameBytes, h.DSCP, h.TTL, h.MinSize, h.MaxSize = 0, 0, 0, 0, 0 // were those of the other direction
 }

@@ -168,7 +168,9 @@ func (t *Table) guessed(h, other *Half, r *flow.Record) bool {
 			return false
 		case r.Sampling > 1:
 			return true
-		case other != nil && h.Start == other.Start:
+		case other == nil:
+			return !toClient(&Half{Key: h.Key.reverse()})
+		case h.Start == other.Start:
 			return toClient(h) || !toClient(other)
 		}
 		return r.Protocol == 6 && r.SrcTCPFlags&syn == 0 && r.SrcTCPFlags != 0

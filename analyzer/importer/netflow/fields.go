@@ -239,7 +239,7 @@ func (e *exporter) half(m *message, values []decoder.DataField) (h biflow.Half, 
 				h.EndReason = flow.EndReason(v)
 			}
 		case 239:
-			h.BeginKnown = v == 1
+			h.BeginKnown, h.Reversed = v == 1 || v == 2, v == 2
 		case 25:
 			h.MinSize = uint16(min(v, 65535))
 		case 26:
