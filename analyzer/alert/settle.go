@@ -2,7 +2,6 @@ package alert
 
 import (
 	"context"
-	"fmt"
 	"slices"
 	"time"
 )
@@ -220,7 +219,7 @@ func (s *Store) again(ctx context.Context, e *episodes, said map[place]finding, 
 	for id := range anew {
 		a := e.byID[id]
 		if a == nil {
-			return fmt.Errorf("settle alert %s: it has findings and is not stored", id)
+			continue // it was erased
 		}
 		e.touch(a)
 		var best *Alert

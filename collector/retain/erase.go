@@ -70,7 +70,7 @@ func (e Erasure) Concerns(s Subject) bool { return e.Kind == s.Kind && e.Hash ==
 // kept are tables that never lose rows to an erasure: they hold nobody's data,
 // or are what the operator has given.
 var kept = []string{"schema_migrations", "batches", "rollup_builds", "days_received", "storage_samples", "retention_log", "holds", "erasures", "rollup_covers", "rollup_secondary",
-	"job_runs", "networks", "indicators", "oui_vendors", "asns", "enrich_state", "workloads"}
+	"job_runs", "networks", "indicators", "oui_vendors", "asns", "enrich_state", "workloads", "exclusions", "leases"}
 
 // named are the columns that hold a user's or host's name. Addresses are known
 // by their type.

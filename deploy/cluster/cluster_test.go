@@ -56,7 +56,8 @@ func servers(t *testing.T) (addrs []string) {
 		}
 		s, err := local.StartClickHouse(t.Context(), local.ClickHouseConfig{Dir: dir, TCPPort: port, MaxMemory: 1 << 30, KeepFree: -1, Users: []local.ClickHouseUser{{
 			Name: "analyzer", Grants: []string{"GRANT SELECT, dictGet ON tapwatch.*", "GRANT SELECT, dictGet ON tapwatch_shard.*",
-				"GRANT INSERT ON tapwatch.alerts", "GRANT INSERT ON tapwatch.job_runs", "GRANT INSERT ON tapwatch.deliveries"},
+				"GRANT INSERT ON tapwatch.alerts", "GRANT INSERT ON tapwatch.job_runs", "GRANT INSERT ON tapwatch.deliveries",
+				"GRANT INSERT ON tapwatch.alert_findings", "GRANT INSERT ON tapwatch.incident_events", "GRANT INSERT ON tapwatch.exclusions", "GRANT INSERT ON tapwatch.leases"},
 			Settings: map[string]string{"async_insert": "0", "distributed_foreground_insert": "1", "distributed_product_mode": "global"}}}}, nil)
 		if err != nil {
 			t.Fatal(err)

@@ -92,7 +92,7 @@ if [ -n "$made" ] || [ ! -s "$dir/clickhouse_users.xml" ]; then
 $(user migrator "ALL ON tapwatch.*" "TABLE ENGINE ON *" "SELECT ON system.tables" "SELECT ON system.parts" "SELECT ON system.mutations" "SELECT ON system.disks" "SELECT ON system.storage_policies")
 $(user writer "SELECT, INSERT, ALTER UPDATE, ALTER DELETE, ALTER TTL ON tapwatch.*" "TRUNCATE ON tapwatch.enrich_addresses" "TRUNCATE ON tapwatch.enrich_hits" "SHOW TABLES ON system.*" "SELECT ON system.parts" "SELECT ON system.mutations" "SELECT ON system.processes" "SELECT ON system.disks" "SELECT ON system.storage_policies")
 $(user reader "SELECT, dictGet ON tapwatch.*")
-$(user analyzer "SELECT, dictGet ON tapwatch.*" "INSERT ON tapwatch.alerts" "INSERT ON tapwatch.job_runs" "INSERT ON tapwatch.deliveries")
+$(user analyzer "SELECT, dictGet ON tapwatch.*" "INSERT ON tapwatch.alerts" "INSERT ON tapwatch.job_runs" "INSERT ON tapwatch.deliveries" "INSERT ON tapwatch.alert_findings" "INSERT ON tapwatch.incident_events" "INSERT ON tapwatch.exclusions" "INSERT ON tapwatch.leases")
     </users>
 </clickhouse>
 XML
