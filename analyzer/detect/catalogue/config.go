@@ -15,6 +15,7 @@ import (
 	"github.com/tapwatch/tapwatch/analyzer/detect/flood"
 	"github.com/tapwatch/tapwatch/analyzer/detect/novelty"
 	"github.com/tapwatch/tapwatch/analyzer/detect/recon"
+	"github.com/tapwatch/tapwatch/analyzer/detect/threshold"
 )
 
 // Config is what the detectors share, and the thresholds of each, by family.
@@ -28,6 +29,7 @@ type Config struct {
 	Egress    egress.Config    `conf:"egress"`
 	Behaviour behaviour.Config `conf:"behaviour"`
 	Novelty   novelty.Config   `conf:"novelty"`
+	Threshold threshold.Config `conf:"threshold"`
 }
 
 // DefaultConfig returns the published thresholds; see the Info of each detector.
@@ -44,6 +46,7 @@ func DefaultConfig() Config {
 		Egress:    egress.DefaultConfig(),
 		Behaviour: behaviour.DefaultConfig(),
 		Novelty:   novelty.DefaultConfig(),
+		Threshold: threshold.DefaultConfig(),
 	}
 }
 
@@ -63,6 +66,7 @@ func (c Config) Check() error {
 		{"egress", c.Egress.Check},
 		{"behaviour", c.Behaviour.Check},
 		{"novelty", c.Novelty.Check},
+		{"threshold", c.Threshold.Check},
 	} {
 		if err := f.check(); err != nil {
 			return fmt.Errorf("detect.%s.%w", f.name, err)
@@ -84,6 +88,7 @@ func All(c Config) []detect.Detector {
 		flood.All(own, c.Flood),
 		behaviour.All(own, c.Behaviour),
 		novelty.All(own, c.Novelty),
+		threshold.All(own, c.Threshold),
 		egress.All(own, c.Egress),
 		channel.All(own, c.Channel),
 	)
