@@ -83,6 +83,6 @@ func newNetwork(t *testing.T) {
 		// Each frame comes in at one port, so the mirror shows it once.
 		tc := "ip netns exec " + namespace("sw") + " tc "
 		run(t, tc+"qdisc add dev "+m+" clsact")
-		run(t, tc+"filter add dev "+m+" ingress matchall action mirred egress mirror dev mirror")
+		run(t, tc+"filter add dev "+m+" ingress protocol all u32 match u32 0 0 action mirred egress mirror dev mirror")
 	}
 }
