@@ -25,12 +25,11 @@ func Zeek(ctx context.Context, files []string, sink Sink) (source.Tally, error) 
 	}
 	connections := 0
 	for _, l := range logs {
-		if l.kind == "conn" {
+		if l.kind == "conn" || l.mixed {
 			connections++
-			continue
 		}
-		if l.mixed {
-			connections++
+		if l.kind == "conn" && !l.mixed {
+			continue
 		}
 		if err := read(l.path, func(f io.Reader) error { return im.Others(ctx, l.path, f) }); err != nil {
 			return im.Tally, err

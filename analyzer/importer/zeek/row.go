@@ -223,6 +223,10 @@ func (f *format) header(line string) {
 	case "#fields":
 		f.column = make(map[string]int)
 		for i, name := range strings.Split(value, f.separator) {
+			// Sites choose what stands between a record and its field (Log::default_scope_sep).
+			if len(name) > 4 && name[:2] == "id" && (name[3:] == "orig_h" || name[3:] == "orig_p" || name[3:] == "resp_h" || name[3:] == "resp_p") {
+				name = "id." + name[3:]
+			}
 			f.column[name] = i
 		}
 	}
