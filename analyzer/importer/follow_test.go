@@ -276,3 +276,16 @@ func TestLedgerCloses(t *testing.T) {
 		}
 	}
 }
+
+// records are all that is stored.
+func (s *store) records() (all []flow.Record) {
+	for _, id := range s.order {
+		b := s.batches[id]
+		for i := range b.Len() {
+			var r flow.Record
+			b.Record(i, &r)
+			all = append(all, r)
+		}
+	}
+	return all
+}

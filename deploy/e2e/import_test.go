@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"compress/gzip"
 	"context"
+	"net"
 	"os"
 	"path/filepath"
 	"slices"
@@ -142,5 +143,55 @@ func (c *chain) until(what string, done func() bool) {
 		if time.Now().After(deadline) {
 			c.t.Fatalf("waited in vain: %s", what)
 		}
+	}
+}
+
+// What routers send over UDP is stored as flows; kept apart from those of probes by its origin.
+func TestImportLiveStoresWhatRoutersSend(t *testing.T) {
+	c := newChain(t, "importlive")
+	free, err := net.ListenPacket("udp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	addr := free.LocalAddr().String()
+	free.Close()
+	cfg := analyzer.DefaultImportConfig()
+	cfg.Kafka.Brokers, cfg.Topic, cfg.Ops.LogLevel = c.brokers, c.name, "error"
+	cfg.Name, cfg.Listen, cfg.Spool.Dir = "routers", []string{addr}, filepath.Join(t.TempDir(), "spool")
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- analyzer.ImportLive(ctx, cfg) }()
+	c.until("the receiver has begun", func() bool {
+		var n uint64
+		return c.db.QueryRow(context.Background(), "SELECT count() FROM batches WHERE probe = 'routers' AND live").Scan(&n) == nil && n > 0
+	})
+	message, err := os.ReadFile("../../analyzer/importer/testdata/wikipedia-biflow.ipfix")
+	if err != nil {
+		t.Fatal(err)
+	}
+	exporter, err := net.Dial("udp", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer exporter.Close()
+	for len(message) >= 4 { // IPFIX messages say how long they are
+		n := int(message[2])<<8 | int(message[3])
+		if _, err := exporter.Write(message[:n]); err != nil {
+			t.Fatal(err)
+		}
+		message = message[n:]
+	}
+	var rows, pairs uint64
+	c.until("the flows are stored", func() bool {
+		err := c.db.QueryRow(context.Background(), "SELECT countIf(origin = 'ipfix'), countIf(src_packets > 0 AND dst_packets > 0) FROM flows WHERE probe = 'routers'").Scan(&rows, &pairs)
+		return err == nil && rows >= 34
+	})
+	cancel()
+	if err := <-ended; err != nil {
+		t.Fatal(err)
+	}
+	c.wait(1)
+	if rows != 34 || pairs != 23 {
+		t.Errorf("%d flows, %d with both directions; the capture has 34 and 23", rows, pairs)
 	}
 }
