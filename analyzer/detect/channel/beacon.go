@@ -50,8 +50,8 @@ size. Each window looks back 1 and 2 hours, at full hours also 6 and 24 hours, e
 The score is a product. conc: share of the gaps within 35 % of their median. span: 0.6 plus 0.4 times the logarithm of the hours it lasts, 1 at a day. size: 1 up to a median
 deviation of max_size_spread, 0 at 100 %. rarity: 1 for a single client or 2 % of the inside hosts, 0.4 when half of them call the same. Calls are counted for all fingerprints
 together and for each JA4 alone. Pauses count between bursts where a call is several connections. RITA's score of the last 24 hours is stored beside it (rita).
-conc has to be min_concentration, and with few gaps so much (90 % at most) that a memoryless poller, of whose gaps 24.5 % are there, would be 5
-standard deviations away. Severity low from min_score, medium from 0.5, high from 0.75, critical from 0.95. The magnitude is the number of connections.`,
+conc has to be min_concentration, and the gaps 100 000 times likelier of a clock with jitter and failures than of a memoryless poller, of whose gaps 24.5 % are
+near their median. Severity low from min_score, medium from 0.5, high from 0.75, critical from 0.95. The magnitude is the number of connections.`,
 		Controls: []string{
 			"Only connections with payload in both directions, to one host, from a start that was seen.",
 			"DNS, DHCP, NTP and mDNS ports are left out, and sources in detect.exempt.",
@@ -64,7 +64,7 @@ standard deviations away. Severity low from min_score, medium from 0.5, high fro
 			{Name: "min_score", Value: detect.Decimal(c.MinScore), Doc: "least product of the sub-scores"},
 			{Name: "min_gap", Value: detect.Decimal(c.MinGap), Doc: "least median gap in seconds; quicker ones need 20 gaps"},
 			{Name: "max_gap", Value: detect.Decimal(c.MaxGap), Doc: "greatest median gap in seconds; 12 of them fit into the 7 days"},
-			{Name: "min_connections", Value: fmt.Sprint(c.MinConnections), Doc: "a beacon of 5 minutes is found within 60; below it, from 7 connections of which 95 % of the gaps are near the median and half within 10 %, low at most"},
+			{Name: "min_connections", Value: fmt.Sprint(c.MinConnections), Doc: "a beacon of 5 minutes is found within 60; below it, from 7 connections all gaps of which are within 15 % of their median, low at most"},
 			{Name: "min_concentration", Value: detect.Decimal(c.MinConcentration), Doc: "share of gaps near the median; 0.92 is passed with 50 % jitter, 0.00 by a Poisson process of 20 gaps"},
 			{Name: "max_size_spread", Value: detect.Decimal(c.MaxSizeSpread), Doc: "0.25 of the median"},
 			{Name: "known_names", Value: strings.Join(c.KnownNames, " "), Doc: "updates, telemetry, push services"},
@@ -111,11 +111,7 @@ func (b beacon) Detect(ctx context.Context, db detect.DB, w detect.Window) (dete
 // loginPorts are where passwords are tried: FTP, SSH, Telnet, mail, SMB, SQL, RDP, VNC, WinRM.
 const loginPorts = "[21,22,23,25,110,135,139,143,389,445,465,587,636,993,995,1433,2222,2323,3306,3389,5432,5900,5901,5985,5986,6379]"
 
-// textList writes strings as an Array(String) parameter.
+// textList writes names, in lower case, as an Array(String) parameter.
 func textList(list []string) string {
-	quoted := make([]string, len(list))
-	for i, s := range list {
-		quoted[i] = "'" + strings.NewReplacer(`\`, `\\`, `'`, `\'`).Replace(strings.ToLower(s)) + "'"
-	}
-	return "[" + strings.Join(quoted, ",") + "]"
+	return exactList(strings.Split(strings.ToLower(strings.Join(list, "\n")), "\n"))
 }

@@ -106,7 +106,7 @@ WITH
     -- each call may be several connections: then what counts is the pause between the bursts
     chosen AS
     (
-        SELECT * EXCEPT (g1, g10, m1, m10, c1, c10), if(bursts, g10, g1) AS gaps, if(bursts, m10, m1) AS median, if(bursts, c10, c1) AS conc, if(bursts, 0.31, 0.245) AS by_chance
+        SELECT * EXCEPT (g1, g10, m1, m10, c1, c10), if(bursts, g10, g1) AS gaps, if(bursts, m10, m1) AS median, if(bursts, c10, c1) AS conc, if(bursts, 1.0, 1.244) AS weight
         FROM
         (
             SELECT *, m10 >= 60000 AND c10 > c1 AND length(g10) < length(g1) AS bursts
@@ -123,17 +123,23 @@ WITH
         SELECT *
         FROM
         (
+            -- how much likelier the gaps are of a clock that fails now and then than of a memoryless poller, logarithm
+            SELECT *, close * weight - 0.685 * (n - close - short - far) - 2.73 * far - 3.6 * short AS likelihood
+            FROM
+            (
             SELECT *, length(gaps) AS n, t[1] AS first_at, t[-1] AS last_at,
                 arrayReduce('medianExact', arrayMap(x -> abs(x - median), gaps)) AS gap_spread,
                 arrayReduce('medianExact', arrayMap(x -> abs(x - size_median), sizes)) AS size_spread,
-                conc >= least(0.9, greatest({min_concentration:Float64}, by_chance + 5 * sqrt(by_chance * (1 - by_chance) / length(gaps)))) AS concentrated
+                arrayCount(x -> x < 0.65 * median, gaps) AS short, arrayCount(x -> x > 2.7 * median, gaps) AS far, round(conc * length(gaps)) AS close,
+                arrayCount(x -> x BETWEEN 0.85 * median AND 1.15 * median, gaps) AS tight
             FROM chosen
-            WHERE notEmpty(gaps)
+            WHERE notEmpty(gaps) AND conc >= {min_concentration:Float64}
+            )
         )
         WHERE median <= {max_gap:Float64} * 1000
           AND if(median >= {min_gap:Float64} * 1000,
-                 n + 1 >= {min_connections:UInt32} AND concentrated OR n >= 6 AND conc >= 0.95 AND gap_spread <= 0.1 * median,
-                 way != 'in' AND dst_port NOT IN {logins:Array(UInt16)} AND lookback <= 7200 AND median >= 1000 AND n >= 20 AND concentrated)
+                 n + 1 >= {min_connections:UInt32} AND likelihood >= 11.8 OR n >= 6 AND tight = n,
+                 way != 'in' AND dst_port NOT IN {logins:Array(UInt16)} AND lookback <= 7200 AND median >= 1000 AND n >= 20 AND likelihood >= 11.8)
     ),
     hosts AS (SELECT uniqExact(src_ip) FROM flows WHERE start >= recent AND start < until AND /*src_inside*/),
     scored AS

@@ -84,19 +84,44 @@ func (p *beaconPair) score(c BeaconConfig, end time.Time) (best beaconScore, fou
 	return best, found
 }
 
+// clockLikelihood is asked of likelihood: by Wald's bound a memoryless poller gets
+// there in one of 100 000 looks.
+const clockLikelihood = 11.8
+
+// likelihood says how much likelier gaps are of a clock than of a memoryless poller,
+// as a logarithm. Of the poller 24.5 % are within 35 % of the median, 36.3 % shorter,
+// 23.8 % up to twice as far, 15.4 % farther; of a clock with 50 % jitter and a tenth
+// of the calls missing 85, 1, 12 and 1 %. The weight of the first differs for pauses.
+func likelihood(gaps []int64, median int64, weight float64) float64 {
+	m := float64(median)
+	close, short, far := within(gaps, median, 0.65, 1.35), 0, 0
+	for _, g := range gaps {
+		if float64(g) < 0.65*m {
+			short++
+		} else if float64(g) > 2.7*m {
+			far++
+		}
+	}
+	return float64(close)*weight - 0.685*float64(len(gaps)-close-short-far) - 2.73*float64(far) - 3.6*float64(short)
+}
+
+// within counts the gaps from low to high times the median.
+func within(gaps []int64, median int64, low, high float64) (n int) {
+	for _, g := range gaps {
+		if float64(g) >= low*float64(median) && float64(g) <= high*float64(median) {
+			n++
+		}
+	}
+	return n
+}
+
 // near is the share of gaps within 35 % of their median.
 func near(gaps []int64) (median int64, share float64) {
 	if len(gaps) == 0 {
 		return 0, 0
 	}
 	median = middle(gaps)
-	n := 0
-	for _, g := range gaps {
-		if float64(g) >= 0.65*float64(median) && float64(g) <= 1.35*float64(median) {
-			n++
-		}
-	}
-	return median, float64(n) / float64(len(gaps))
+	return median, float64(within(gaps, median, 0.65, 1.35)) / float64(len(gaps))
 }
 
 // middle is ClickHouse's medianExact.
@@ -128,22 +153,22 @@ func regular(p *beaconPair, t, sizes []int64, back int64, c BeaconConfig) (s bea
 			}
 		}
 	}
-	gaps, chance := seconds, 0.245
+	gaps, weight := seconds, 1.244
 	median, conc := near(seconds)
 	// Each call may be several connections: then what counts is the pause between the bursts.
 	if m, share := near(pauses); m >= 60000 && share > conc && len(pauses) < len(seconds) {
-		gaps, median, conc, chance = pauses, m, share, 0.31
+		gaps, median, conc, weight = pauses, m, share, 1.0
 	}
 	n := len(gaps)
-	if n == 0 || float64(median) > c.MaxGap*1000 {
+	if n == 0 || conc < c.MinConcentration || float64(median) > c.MaxGap*1000 {
 		return s, false
 	}
 	spread := deviation(gaps, median)
-	concentrated := conc >= min(0.9, max(c.MinConcentration, chance+5*math.Sqrt(chance*(1-chance)/float64(n))))
+	clock := likelihood(gaps, median, weight) >= clockLikelihood
 	if float64(median) >= c.MinGap*1000 {
-		ok = n+1 >= c.MinConnections && concentrated || n >= 6 && conc >= 0.95 && float64(spread) <= 0.1*float64(median)
+		ok = n+1 >= c.MinConnections && clock || n >= 6 && within(gaps, median, 0.85, 1.15) == n
 	} else {
-		ok = p.Way != "in" && !strings.Contains(","+strings.Trim(loginPorts, "[]")+",", fmt.Sprintf(",%d,", p.Port)) && back <= 7200 && n >= 20 && concentrated
+		ok = p.Way != "in" && !strings.Contains(","+strings.Trim(loginPorts, "[]")+",", fmt.Sprintf(",%d,", p.Port)) && back <= 7200 && n >= 20 && clock
 	}
 	if !ok {
 		return s, false

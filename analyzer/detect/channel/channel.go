@@ -4,19 +4,33 @@ package channel
 
 import (
 	"errors"
+	"time"
 
 	"github.com/tapwatch/tapwatch/analyzer/detect"
 )
 
 // Config are the thresholds of the detectors here.
 type Config struct {
-	Beacon BeaconConfig `conf:"beacon"`
+	Beacon         BeaconConfig         `conf:"beacon"`
+	DNSTunnel      DNSTunnelConfig      `conf:"dns_tunnel"`
+	ICMPTunnel     ICMPTunnelConfig     `conf:"icmp_tunnel"`
+	DGA            DGAConfig            `conf:"dga"`
+	LongConnection LongConnectionConfig `conf:"long_connection"`
 }
 
 // DefaultConfig returns the published thresholds, whose sources the detectors name.
 func DefaultConfig() Config {
 	return Config{
 		Beacon: BeaconConfig{MinScore: 0.3, MinGap: 10, MaxGap: 14400, MinConnections: 12, MinConcentration: 0.6, MaxSizeSpread: 0.25, KnownNames: knownNames()},
+		DNSTunnel: DNSTunnelConfig{MinInformation: 2000, MinNames: 20, MinLength: 12, MinEntropy: 3.2, FewNames: 8, FewLength: 24,
+			KnownDomains: []string{"sophosxl.net", "mcafee.com", "trendmicro.com", "e5.sk", "eset.com", "bitdefender.net", "cymru.com", "spamhaus.org", "spamhaus.net", "surbl.org", "uribl.com", "senderbase.org",
+				"dnswl.org", "barracudacentral.org", "spamcop.net", "sorbs.net", "mailspike.net", "googlevideo.com", "ip6.arpa", "in-addr.arpa"},
+			InternalZones: []string{"local", "localdomain", "lan", "home", "corp", "internal", "intranet", "private", "home.arpa", "workgroup"}},
+		DGA:        DGAConfig{MinDomains: 10, MinShare: 0.5, MaxFamiliar: 0.6},
+		ICMPTunnel: ICMPTunnelConfig{MinEchoes: 20, MinSize: 64, MinSpread: 10},
+		LongConnection: LongConnectionConfig{MinDuration: time.Hour, MaxClients: 5,
+			QuietApps:  []string{"openvpn", "wireguard", "ipsec", "l2tp", "pptp", "gre", "rtp", "sip", "stun", "bgp", "ntp", "syslog", "mqtt", "xmpp", "imap", "imaps"},
+			InsideApps: []string{"ssh", "smb", "nfs", "ldap", "kerberos", "rdp", "vnc", "mysql", "postgresql", "mssql", "oracle", "redis", "mongodb", "kafka", "amqp", "http", "tls", "dns", "snmp", "netflow", "sflow", "modbus", "s7", "s7comm"}},
 	}
 }
 
@@ -38,11 +52,19 @@ func (c Config) Check() error {
 	return errors.Join(
 		detect.CheckShares(map[string]float64{"beacon.min_score": c.Beacon.MinScore, "beacon.min_concentration": c.Beacon.MinConcentration, "beacon.max_size_spread": c.Beacon.MaxSizeSpread}),
 		detect.CheckPositive(map[string]float64{"beacon.min_gap": c.Beacon.MinGap, "beacon.max_gap": c.Beacon.MaxGap}),
+		detect.CheckPositive(map[string]float64{"dns_tunnel.min_information": c.DNSTunnel.MinInformation, "dns_tunnel.min_length": c.DNSTunnel.MinLength, "dns_tunnel.few_length": c.DNSTunnel.FewLength}),
+		detect.CheckPositive(map[string]float64{"icmp_tunnel.min_echoes": c.ICMPTunnel.MinEchoes, "icmp_tunnel.min_size": c.ICMPTunnel.MinSize, "icmp_tunnel.min_spread": c.ICMPTunnel.MinSpread,
+			"long_connection.min_duration": c.LongConnection.MinDuration.Seconds()}),
+		detect.CheckCounts(1, map[string]int{"long_connection.max_clients": c.LongConnection.MaxClients}),
+		detect.CheckShares(map[string]float64{"dga.min_share": c.DGA.MinShare, "dga.max_familiar": c.DGA.MaxFamiliar}),
+		detect.CheckCounts(2, map[string]int{"dga.min_domains": c.DGA.MinDomains, "dns_tunnel.min_names": c.DNSTunnel.MinNames, "dns_tunnel.few_names": c.DNSTunnel.FewNames}),
 		detect.CheckCounts(7, map[string]int{"beacon.min_connections": c.Beacon.MinConnections}),
 	)
 }
 
 // All returns the detectors, the quick ones first.
 func All(own detect.Own, c Config) []detect.Detector {
-	return []detect.Detector{newBeacon(own, c.Beacon)}
+	return []detect.Detector{newDNSTunnel(own, c.DNSTunnel), newDGA(own, c.DNSTunnel.InternalZones, c.DGA), newICMPTunnel(own, c.ICMPTunnel),
+		newBeacon(own, c.Beacon),
+		newLongConnection(own, c.Beacon.KnownNames, c.LongConnection)}
 }
