@@ -121,37 +121,58 @@ func (b *Backtester) tryParameter(ctx context.Context, cfg *catalogue.Config, p 
 	now := reflect.New(p.value.Type()).Elem()
 	now.Set(p.value)
 	defer p.value.Set(now)
+	try := func(value reflect.Value) (*Proposal, error) {
+		p.value.Set(value)
+		d := find(*cfg, detector)
+		if d == nil {
+			return nil, fmt.Errorf("propose: there is no detector %s", detector)
+		}
+		price, err := b.Detector(ctx, d, from, to)
+		if err != nil {
+			return nil, err
+		}
+		t := &Proposal{Parameter: p.path, Now: fmt.Sprint(now.Interface()), New: fmt.Sprint(value.Interface()), Price: price}
+		t.count(known, ids)
+		return t, nil
+	}
 	var best *Proposal
 	for _, up := range []bool{true, false} {
-		last := fmt.Sprint(now.Interface())
+		var values []reflect.Value
 		for _, factor := range factors {
 			if !up {
 				factor = 1 / factor
 			}
 			p.value.Set(now)
-			p.value.Set(p.scaled(factor))
-			text := fmt.Sprint(p.value.Interface())
-			if text == last || cfg.Check() != nil {
-				continue
+			v := p.scaled(factor)
+			p.value.Set(v)
+			if cfg.Check() == nil && !v.Equal(now) && (len(values) == 0 || !v.Equal(values[len(values)-1])) {
+				values = append(values, v)
 			}
-			last = text
-			d := find(*cfg, detector)
-			if d == nil {
-				return nil, fmt.Errorf("propose: there is no detector %s", detector)
+		}
+		if len(values) == 0 {
+			continue
+		}
+		last, err := try(values[len(values)-1]) // what does not help then, never helps
+		if err != nil {
+			return nil, err
+		}
+		if last.FalseGone == 0 {
+			continue
+		}
+		for i, v := range values {
+			t := last
+			if i < len(values)-1 {
+				if t, err = try(v); err != nil {
+					return nil, err
+				}
 			}
-			price, err := b.Detector(ctx, d, from, to)
-			if err != nil {
-				return nil, err
-			}
-			try := Proposal{Parameter: p.path, Now: fmt.Sprint(now.Interface()), New: text, Price: price}
-			try.count(known, ids)
-			if try.TrueLost > 0 || try.FalseGone == 0 && factor != factors[0] && factor != 1/factors[0] && best == nil && len(price.Incidents) > 2*len(known)+10 {
+			if t.TrueLost > 0 {
 				break // further on it only gets worse
 			}
-			if try.FalseGone > 0 && (best == nil || try.FalseGone > best.FalseGone) {
-				best = &try
+			if t.FalseGone > 0 && (best == nil || t.FalseGone > best.FalseGone) {
+				best = t
 			}
-			if try.FalseLeft == 0 {
+			if t.FalseLeft == 0 {
 				break
 			}
 		}

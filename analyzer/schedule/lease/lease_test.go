@@ -13,8 +13,6 @@ import (
 	"github.com/tapwatch/tapwatch/proto/local/localtest"
 )
 
-func TestMain(m *testing.M) { localtest.Main(m) }
-
 // clock is a clock of a process, which a test moves.
 type clock struct {
 	mu  sync.Mutex
