@@ -29,21 +29,33 @@ type relation int
 const (
 	sameVictim  relation = iota // the victim is the same, or within that of the explaining alert, or the service is
 	sameActor                   // nothing else
-	sameSubject                 // the one is about the other's victim: a flooded host has unusual volume
+	sameSubject                 // the one is about the other's victim, or its actor: a flooded host has unusual volume
+	sameTarget                  // the victim, whoever the actors are
 )
 
 // explanations are in the order in which they are tried.
 func explanations() []explanation {
 	return []explanation{
-		{"beacon*", []string{"brute_force*", "bruteforce*", "password_*", "portscan_*", "scan_*", "*_scan", "sweep*", "*_sweep", "trw*", "spray*", "slow_scan*"}, sameVictim,
-			"guesses and probes come at even times"},
-		{"portscan_horizontal", []string{"worm*", "lateral_movement*", "spray*", "password_spray*"}, sameVictim, "the chain has the sweep in it"},
-		{"volume_anomaly", []string{"exfiltration*", "exfil_*", "slow_exfiltration*"}, sameActor, "the same octets"},
-		{"volume_anomaly", []string{"*_flood", "flood_*", "amplification*", "volumetric*"}, sameSubject, "the flood is the volume"},
-		{"host_behaviour*", []string{"exfiltration*", "exfil_*", "portscan_*", "*_scan", "*_sweep", "*_flood", "brute_force*", "spray*", "dns_tunnel*"}, sameActor, "what is unusual about the host has a name"},
-		{"long_connection*", []string{"exfiltration*", "dns_tunnel*", "icmp_tunnel*", "slow_http*"}, sameVictim, "the same connection"},
-		{"rare_*", []string{"beacon*", "exfiltration*", "dns_tunnel*", "dga*", "threat_*", "indicator*"}, sameVictim, "the same peer"},
-		{"exfiltration*", []string{"dns_tunnel*", "icmp_tunnel*"}, sameVictim, "the same octets"},
+		{"*beacon", []string{"brute_force*", "portscan_*", "stealth_scan", "host_discovery", "port_probe", "password_spray", "worm"}, sameVictim, "guesses and probes come at even times"},
+		{"*beacon", []string{"cryptomining", "anonymiser"}, sameVictim, "what it is has a name"},
+		{"portscan_horizontal", []string{"worm", "lateral_movement", "password_spray"}, sameVictim, "the chain has the sweep in it"},
+		{"portscan_slow", []string{"portscan_vertical", "portscan_horizontal", "worm"}, sameActor, "the same scan"},
+		{"stealth_scan", []string{"portscan_*", "worm", "lateral_movement", "password_spray"}, sameActor, "the same scan"},
+		{"port_probe", []string{"portscan_*", "stealth_scan", "worm"}, sameActor, "the same scan"},
+		{"host_discovery", []string{"portscan_*", "worm"}, sameActor, "the same scan"},
+		{"brute_force_slow", []string{"brute_force"}, sameVictim, "the same guesses"},
+		{"slow_exfiltration", []string{"exfiltration", "exfiltration_day"}, sameVictim, "the same octets"},
+		{"exfiltration_day", []string{"exfiltration"}, sameVictim, "the same octets"},
+		{"exfiltration*", []string{"dns_tunnel", "icmp_tunnel"}, sameVictim, "the same octets"},
+		{"volume_anomaly", []string{"*exfiltration*", "dns_tunnel", "icmp_tunnel"}, sameActor, "the same octets"},
+		{"volume_anomaly", []string{"*_flood", "amplification"}, sameSubject, "the flood is the volume"},
+		{"host_behaviour", []string{"*exfiltration*", "portscan_*", "stealth_scan", "host_discovery", "worm", "*_flood", "amplification", "brute_force*", "password_spray", "lateral_movement", "*_tunnel"}, sameSubject, "what is unusual about the host has a name"},
+		{"packet_flood", []string{"syn_flood", "http_flood", "amplification"}, sameTarget, "the same packets"},
+		{"service_health", []string{"*_flood", "amplification", "slow_http"}, sameTarget, "the flood is why it is slow"},
+		{"long_connection", []string{"exfiltration*", "*_tunnel", "slow_http", "cryptomining", "anonymiser"}, sameVictim, "the same connection"},
+		{"rare_destination", []string{"*beacon", "*exfiltration*", "*_tunnel", "threat_list", "cryptomining", "anonymiser"}, sameVictim, "the same peer"},
+		{"new_admin", []string{"lateral_movement", "password_spray", "worm"}, sameActor, "the way is new because it is an attack"},
+		{"dga", []string{"dns_tunnel"}, sameActor, "the same names"},
 	}
 }
 
@@ -53,7 +65,7 @@ func explanations() []explanation {
 // A pure function; the order of alerts does not matter.
 func explained(alerts []*alert.Alert) map[string]*alert.Alert {
 	rules := explanations()
-	byActor := map[string][]*alert.Alert{}
+	byHost := map[string][]*alert.Alert{}
 	for _, a := range alerts {
 		if a.Withdrawn || a.Detector == CaseDetector {
 			continue
@@ -64,7 +76,7 @@ func explained(alerts []*alert.Alert) map[string]*alert.Alert {
 		}
 		for _, k := range keys {
 			if k != "" {
-				byActor[k] = append(byActor[k], a)
+				byHost[k] = append(byHost[k], a)
 			}
 		}
 	}
@@ -75,7 +87,7 @@ func explained(alerts []*alert.Alert) map[string]*alert.Alert {
 				continue
 			}
 			var best *alert.Alert
-			for _, b := range byActor[a.Actor] {
+			for _, b := range slices.Concat(byHost[a.Actor], byHost[a.Victim]) {
 				if b.ID == a.ID || b.Detector == a.Detector || !slices.ContainsFunc(r.by, func(g string) bool { return glob(g, b.Detector) }) || !r.agrees(a, b) {
 					continue
 				}
@@ -106,9 +118,11 @@ func (r explanation) agrees(a, b *alert.Alert) bool {
 	}
 	switch r.what {
 	case sameActor:
-		return a.Actor == b.Actor
+		return a.Actor != "" && a.Actor == b.Actor
 	case sameSubject:
-		return a.Actor == b.Victim || a.Actor == b.Actor
+		return a.Actor != "" && (a.Actor == b.Victim || a.Actor == b.Actor)
+	case sameTarget:
+		return a.Victim != "" && a.Victim == b.Victim
 	}
 	if a.Actor != b.Actor {
 		return false
