@@ -15,6 +15,7 @@ import (
 	"github.com/tapwatch/tapwatch/analyzer/alert"
 	"github.com/tapwatch/tapwatch/proto/kit"
 	"github.com/tapwatch/tapwatch/proto/kit/config"
+	"github.com/tapwatch/tapwatch/proto/kit/kafka"
 )
 
 // Config is who is told about alerts, and how patiently. Sinks can be given by
@@ -33,6 +34,7 @@ type Config struct {
 	Webhooks []Webhook `conf:"webhooks" help:"HTTP servers that get a POST of JSON"`
 	Email    []Email   `conf:"email" help:"mail servers and recipients"`
 	Syslog   []Syslog  `conf:"syslog" help:"syslog servers (RFC 5424)"`
+	Kafka    []Topic   `conf:"kafka" help:"topics of Kafka that get alerts as JSON"`
 }
 
 // Webhook is an HTTP server that gets alerts as JSON. Its address is checked
@@ -41,6 +43,9 @@ type Webhook struct {
 	Name        string                   `conf:"name" help:"unique; deliveries are remembered under it"`
 	URL         config.Secret            `conf:"url" help:"http or https; a secret, because many such addresses hold a token"`
 	Secret      config.Secret            `conf:"secret" help:"signs the body: X-Tapwatch-Signature: sha256=HMAC-SHA256 in hex; empty: not signed"`
+	Shape       string                   `conf:"shape" help:"of the body: tapwatch, slack, teams (adaptive card), mattermost, or template; empty: tapwatch"`
+	Template    string                   `conf:"template" help:"text/template of the body, for shape template; {{json .Title}} writes a value as JSON"`
+	ContentType string                   `conf:"content_type" help:"of what the template makes; empty: application/json, which is checked"`
 	Headers     map[string]config.Secret `conf:"headers" help:"additional header fields, such as Authorization"`
 	Allow       []netip.Prefix           `conf:"allow" help:"networks that may be dialled although they are loopback, private, link-local or otherwise not public"`
 	TLS         kit.TLS                  `conf:"tls"`
@@ -50,7 +55,8 @@ type Webhook struct {
 }
 
 // Email is a mail server and those who get a message for each alert, all of
-// them or nobody: who must be told alone has an Email of their own.
+// them or nobody: who must be told alone has an Email of their own. With Digest
+// what matters less comes together, once an hour or a day.
 type Email struct {
 	Name        string         `conf:"name" help:"unique; deliveries are remembered under it"`
 	Host        string         `conf:"host" help:"name or address of the mail server"`
@@ -61,10 +67,25 @@ type Email struct {
 	Password    config.Secret  `conf:"password"`
 	From        string         `conf:"from" help:"address of the sender"`
 	To          []string       `conf:"to" help:"addresses of the recipients"`
+	Digest      string         `conf:"digest" help:"hourly or daily: what is not above digest_up_to comes in one mail; empty: every alert has its own"`
+	DigestUpTo  alert.Severity `conf:"digest_up_to" help:"empty: low"`
+	DigestHour  int            `conf:"digest_hour" help:"hour of the day at which a daily digest is made, 0 to 23"`
+	TimeZone    string         `conf:"time_zone" help:"of digest_hour and of the times in digests, such as Europe/Vienna; empty: UTC"`
 	HELO        string         `conf:"helo" help:"name this machine gives itself; empty: its host name"`
 	Timeout     time.Duration  `conf:"timeout" help:"for one attempt, from name to answer; 0: 30s"`
 	MinSeverity alert.Severity `conf:"min_severity" help:"empty: that of notify"`
 	PerMinute   int            `conf:"per_minute" help:"messages within any minute at most; 0: 60"`
+}
+
+// Topic is a topic of Kafka. Its messages are those of a webhook, with the id of
+// the alert as key, acknowledged by all replicas in sync.
+type Topic struct {
+	Name        string         `conf:"name" help:"unique; deliveries are remembered under it"`
+	Kafka       kafka.Config   `conf:"kafka"`
+	Topic       string         `conf:"topic" help:"must exist; compacted, it keeps the newest revision of each alert"`
+	Timeout     time.Duration  `conf:"timeout" help:"for one attempt; 0: 20s"`
+	MinSeverity alert.Severity `conf:"min_severity" help:"empty: that of notify"`
+	PerMinute   int            `conf:"per_minute" help:"messages within any minute at most; 0: 600"`
 }
 
 // Syslog is a server of syslog messages (RFC 5424).
@@ -73,6 +94,7 @@ type Syslog struct {
 	Network     string         `conf:"network" help:"udp (RFC 5426), tcp (RFC 6587, octet counting) or tls (RFC 5425); empty: tcp"`
 	Addr        string         `conf:"addr" help:"host:port"`
 	TLS         kit.TLS        `conf:"tls"`
+	Format      string         `conf:"format" help:"text with structured data, cef (ArcSight) or ecs (JSON of the Elastic Common Schema), within RFC 5424; empty: text"`
 	Facility    string         `conf:"facility" help:"kern, user, daemon, auth, authpriv, audit, alert, local0 to local7; empty: local0"`
 	Hostname    string         `conf:"hostname" help:"name of this machine in the messages; empty: its host name"`
 	SDID        string         `conf:"sd_id" help:"name of the structured data, name@enterprise number; empty: tapwatch@32473, the number for examples (RFC 5612)"`
@@ -102,6 +124,8 @@ const (
 	webhookTimeout   = 10 * time.Second
 	emailTimeout     = 30 * time.Second
 	syslogTimeout    = 10 * time.Second
+	kafkaTimeout     = 20 * time.Second
+	kafkaPerMinute   = 600
 	maxTimeout       = 5 * time.Minute
 )
 
@@ -139,7 +163,7 @@ func (cfg Config) checkPace() error {
 			return kit.Hint(errors.New("notify.console_url: not an address of a console"), "write it as https://tapwatch.example, with a path if there is one")
 		}
 	}
-	if n := len(cfg.Webhooks) + len(cfg.Email) + len(cfg.Syslog); n > maxSinks {
+	if n := len(cfg.Webhooks) + len(cfg.Email) + len(cfg.Syslog) + len(cfg.Kafka); n > maxSinks {
 		return fmt.Errorf("notify: %d sinks are more than %d", n, maxSinks)
 	}
 	return nil
@@ -152,6 +176,7 @@ type common struct {
 	min       alert.Severity
 	perMinute int
 	timeout   time.Duration
+	above     int      // rank below which a digest tells; 0: there is none
 	secrets   []string // what must not be in a log or an error
 }
 
@@ -196,7 +221,7 @@ func checkHeaders(at string, headers map[string]config.Secret) error {
 			return fmt.Errorf("%s.headers.%s: holds characters that a header field must not have", at, name)
 		}
 		switch strings.ToLower(name) {
-		case "host", "content-length", "content-type", "transfer-encoding", "connection", "upgrade", "te", "trailer", "expect", "idempotency-key", "x-tapwatch-signature":
+		case "host", "content-length", "content-type", "transfer-encoding", "connection", "upgrade", "te", "trailer", "expect", "idempotency-key", "x-tapwatch-signature", "x-tapwatch-signed":
 			return fmt.Errorf("%s.headers.%s: is set by tapwatch itself", at, name)
 		}
 	}

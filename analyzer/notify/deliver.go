@@ -26,7 +26,7 @@ func (s *sink) deliver(ctx context.Context, it *item) error {
 		return nil
 	}
 	m := &message{Alert: alerts[0], console: s.cfg.console()}
-	m.reason = due(m.Revision, m.Standing(), m.Magnitude, st.told, s.min)
+	m.reason = due(m.Revision, m.Standing(), m.Magnitude, st.told, s.from())
 	if m.reason == notDue {
 		s.remove(it.id)
 		return nil

@@ -27,23 +27,23 @@ type told struct {
 }
 
 // due says why the current revision of an alert is to be sent to a sink that
-// wants min and above, or notDue. Something that a sink has been told of and
+// wants the rank min and above, or notDue. Something that a sink has been told of and
 // that then falls below min, or is withdrawn, is told once more.
-func due(revision uint32, severity alert.Severity, magnitude float64, last told, min alert.Severity) Reason {
+func due(revision uint32, severity alert.Severity, magnitude float64, last told, min int) Reason {
 	if revision <= last.revision {
 		return notDue
 	}
-	wanted := severity.Rank() >= min.Rank()
+	wanted := severity.Rank() >= min
 	switch {
 	case last.revision == 0:
 		if wanted {
 			return ReasonNew
 		}
 	case severity != last.severity:
-		if severity == alert.Withdrawn && last.severity.Rank() >= min.Rank() {
+		if severity == alert.Withdrawn && last.severity.Rank() >= min {
 			return ReasonGone
 		}
-		if wanted || last.severity.Rank() >= min.Rank() {
+		if wanted || last.severity.Rank() >= min {
 			return ReasonSeverity
 		}
 	case wanted && last.magnitude > 0 && magnitude >= growth*last.magnitude:

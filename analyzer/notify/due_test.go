@@ -38,7 +38,7 @@ func TestDue(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			if got := due(tt.revision, tt.severity, tt.magnitude, tt.last, tt.min); got != tt.want {
+			if got := due(tt.revision, tt.severity, tt.magnitude, tt.last, tt.min.Rank()); got != tt.want {
 				t.Errorf("got %q, want %q", got, tt.want)
 			}
 		})

@@ -98,6 +98,11 @@ func (e *email) send(ctx context.Context, m *message) error {
 	if err != nil {
 		return &refusal{fmt.Errorf("write mail: %w", err)}
 	}
+	return e.carry(ctx, msg)
+}
+
+// carry hands one mail to the server.
+func (e *email) carry(ctx context.Context, msg *mail.Msg) error {
 	until, bounded := ctx.Deadline()
 	if !bounded {
 		until = time.Now().Add(emailTimeout)
@@ -159,21 +164,15 @@ func (e *email) client(dial mail.DialContextFunc, timeout time.Duration) (*mail.
 // compose writes the mail. All that is not ours to choose goes through line,
 // which leaves no line end to begin another header field with.
 func (e *email) compose(m *message, now time.Time) (*mail.Msg, error) {
-	msg := mail.NewMsg(mail.WithNoDefaultUserAgent())
-	if err := msg.From(e.From); err != nil {
+	msg, domain, err := e.envelope(now)
+	if err != nil {
 		return nil, err
 	}
-	if err := msg.To(e.To...); err != nil {
-		return nil, err
-	}
-	_, domain, _ := strings.Cut(e.From, "@")
 	id := line(m.ID, 100, "none")
 	msg.SetMessageIDWithValue(fmt.Sprintf("%s-%d.%s@%s", id, m.Revision, e.Name, domain))
-	msg.SetDateWithValue(now)
-	msg.Subject(fmt.Sprintf("[tapwatch] %s: %s", m.Severity, m.headline()))
+	msg.Subject(fmt.Sprintf("[tapwatch] %s: %s", m.Standing(), m.headline()))
 	// All messages about one alert are one thread (RFC 5322, section 3.6.4).
 	msg.SetGenHeader("References", fmt.Sprintf("<%s.%s@%s>", id, e.Name, domain))
-	msg.SetGenHeader("Auto-Submitted", "auto-generated") // RFC 3834: no vacation replies
 	msg.SetGenHeader("X-Tapwatch-Key", line(m.key(), 120, "none"))
 	msg.SetGenHeader("X-Tapwatch-Severity", line(string(m.Severity), 20, "none"))
 	msg.SetGenHeader("X-Tapwatch-Detector", line(m.Detector, 64, "none"))
@@ -197,6 +196,21 @@ func (e *email) compose(m *message, now time.Time) (*mail.Msg, error) {
 	msg.SetBodyString(mail.TypeTextPlain, plain.String())
 	msg.AddAlternativeString(mail.TypeTextHTML, rich.String())
 	return msg, nil
+}
+
+// envelope is a mail from whom and to whom, and the domain for its Message-ID.
+func (e *email) envelope(now time.Time) (msg *mail.Msg, domain string, err error) {
+	msg = mail.NewMsg(mail.WithNoDefaultUserAgent())
+	if err := msg.From(e.From); err != nil {
+		return nil, "", err
+	}
+	if err := msg.To(e.To...); err != nil {
+		return nil, "", err
+	}
+	msg.SetDateWithValue(now)
+	msg.SetGenHeader("Auto-Submitted", "auto-generated") // RFC 3834: no vacation replies
+	_, domain, _ = strings.Cut(e.From, "@")
+	return msg, domain, nil
 }
 
 // mailPage shows the same as the plain text; html/template escapes.

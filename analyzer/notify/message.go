@@ -11,6 +11,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/tapwatch/tapwatch/analyzer/alert"
+	"github.com/tapwatch/tapwatch/analyzer/incident"
 )
 
 // message is one revision of an alert on its way to a sink. What is sent is a
@@ -69,6 +70,9 @@ type Payload struct {
 	Flows          []string            `json:"flows"`
 	Completeness   *float64            `json:"completeness"`
 	Provisional    bool                `json:"provisional"`
+	Withdrawn      bool                `json:"withdrawn"` // what was told before was not confirmed
+	Unless         []string            `json:"unless"`    // what would have kept it from being raised
+	Related        []string            `json:"related"`   // of a case: ids of its alerts, in the order of time
 	Missing        []string            `json:"missing"`
 	Raised         string              `json:"raised"`
 	Updated        string              `json:"updated"`
@@ -80,6 +84,17 @@ const maxPayload = 256 << 10
 
 // payload is m as JSON, of at most about maxPayload bytes.
 func (m *message) payload() ([]byte, error) {
+	p := m.fields()
+	body, err := json.Marshal(p)
+	if err != nil || len(body) <= maxPayload {
+		return body, err
+	}
+	p.shorten()
+	return json.Marshal(p)
+}
+
+// fields is m as a Payload of any size.
+func (m *message) fields() Payload {
 	p := Payload{
 		Schema: Schema, Key: m.key(), Reason: m.reason, URL: m.link(),
 		ID: m.ID, Revision: m.Revision, Detector: m.Detector, Version: m.Version, Title: m.Title, Severity: m.Severity,
@@ -88,6 +103,7 @@ func (m *message) payload() ([]byte, error) {
 		Start: rfc3339(m.Start), End: rfc3339(m.End), WindowStart: rfc3339(m.WindowStart), WindowEnd: rfc3339(m.WindowEnd),
 		SubScores: map[string]*float64{}, Reasons: orNone(m.Reasons), EvidenceSQL: m.EvidenceSQL, EvidenceParams: m.EvidenceParams,
 		Flows: orNone(m.FlowIDs), Completeness: number(m.Completeness), Provisional: m.Provisional, Missing: orNone(m.Missing),
+		Withdrawn: m.Withdrawn, Unless: orNone(m.Unless), Related: orNone(m.Related),
 		Raised: rfc3339(m.Raised), Updated: rfc3339(m.Updated),
 	}
 	for name, v := range m.SubScores {
@@ -99,15 +115,16 @@ func (m *message) payload() ([]byte, error) {
 	if m.Baseline != "" && json.Unmarshal([]byte(m.Baseline), &p.Baseline) != nil {
 		p.Baseline = m.Baseline
 	}
-	body, err := json.Marshal(p)
-	if err != nil || len(body) <= maxPayload {
-		return body, err
-	}
+	return p
+}
+
+// shorten leaves out evidence, baseline and flows, and cuts lists and texts.
+func (p *Payload) shorten() {
 	const few, short = 50, 500
 	p.Truncated = true
 	p.EvidenceSQL, p.EvidenceParams, p.Baseline, p.Flows = "", map[string]string{}, nil, []string{}
 	p.Title, p.Actor, p.Victim = cut(p.Title, short), cut(p.Actor, short), cut(p.Victim, short)
-	for _, list := range []*[]string{&p.Techniques, &p.Entities, &p.Reasons, &p.Missing} {
+	for _, list := range []*[]string{&p.Techniques, &p.Entities, &p.Reasons, &p.Missing, &p.Unless, &p.Related} {
 		l := (*list)[:min(len(*list), few)]
 		brief := make([]string, len(l))
 		for i, s := range l {
@@ -118,7 +135,6 @@ func (m *message) payload() ([]byte, error) {
 	if len(p.SubScores) > few {
 		p.SubScores = map[string]*float64{}
 	}
-	return json.Marshal(p)
 }
 
 // number is nil for what JSON has no number for.
@@ -184,6 +200,9 @@ func line(text string, n int, otherwise string) string {
 // headline is one line about the alert, for a subject or a syslog message.
 func (m *message) headline() string {
 	title := line(m.Title, 300, line(m.Detector, 32, "alert"))
+	if m.isCase() && !strings.HasPrefix(strings.ToLower(title), "case") {
+		title = "case: " + title
+	}
 	switch m.reason {
 	case ReasonSeverity:
 		title += " (severity changed)"
@@ -195,15 +214,25 @@ func (m *message) headline() string {
 	return title
 }
 
+// isCase says that it is made of other alerts.
+func (m *message) isCase() bool { return m.Detector == incident.CaseDetector }
+
 // fact is a line of what a person is told.
 type fact struct{ Name, Value string }
 
 // facts are what a mail says about the alert, one line each.
 func (m *message) facts() []fact {
 	const long = 400
-	list := []fact{{"Severity", line(string(m.Severity), 20, "unknown")}, {"Detector", line(m.Detector, 64, "unknown")},
+	var list []fact
+	if m.reason == ReasonGone {
+		list = append(list, fact{"Withdrawn", "when the traffic was judged again it was not found; what was told before does not hold"})
+	}
+	list = append(list, []fact{{"Severity", line(string(m.Severity), 20, "unknown")}, {"Detector", line(m.Detector, 64, "unknown")},
 		{"Actor", line(m.Actor, long, "many")}, {"Victim", line(m.Victim, long, "many")},
-		{"First traffic", m.Start.UTC().Format(time.DateTime + " UTC")}, {"Last traffic", m.End.UTC().Format(time.DateTime + " UTC")}}
+		{"First traffic", m.Start.UTC().Format(time.DateTime + " UTC")}, {"Last traffic", m.End.UTC().Format(time.DateTime + " UTC")}}...)
+	if m.isCase() {
+		list = append(list, fact{"Case of", fmt.Sprintf("%d alerts: %s", len(m.Related), line(strings.Join(m.Related[:min(len(m.Related), 10)], ", "), long, "none"))})
+	}
 	if s := number(m.Score); s != nil {
 		list = append(list, fact{"Score", fmt.Sprintf("%.2f", *s)})
 	}

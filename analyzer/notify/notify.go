@@ -47,6 +47,7 @@ type Notifier struct {
 	log     *slog.Logger
 	metrics *metrics
 	sinks   []*sink
+	digests []*digest
 	held    func() bool
 
 	from    time.Time // where the next look begins; zero: all alerts
@@ -64,6 +65,10 @@ func New(cfg Config, conn driver.Conn, log *slog.Logger, reg prometheus.Register
 	n := &Notifier{cfg: cfg, db: deliveries{conn}, alerts: alert.NewStore(conn), log: log, metrics: newMetrics(reg), sinks: sinks, held: func() bool { return true }}
 	for _, s := range sinks {
 		s.attach(n)
+		if s.digest != nil {
+			s.digest.sink = s
+			n.digests = append(n.digests, s.digest)
+		}
 	}
 	return n, nil
 }
@@ -88,6 +93,9 @@ func (n *Notifier) Run(ctx context.Context) error {
 	var g errgroup.Group
 	for _, s := range n.sinks {
 		g.Go(func() error { s.run(ctx); return nil })
+	}
+	for _, d := range n.digests {
+		g.Go(func() error { d.run(ctx); return nil })
 	}
 	g.Go(func() error { n.watch(ctx); return nil })
 	return g.Wait()
@@ -190,7 +198,7 @@ func (n *Notifier) offer(ctx context.Context, page []candidate, now time.Time) e
 	for _, c := range page {
 		for _, s := range n.sinks {
 			st := states[key{c.id, s.name}]
-			if due(c.revision, c.severity, c.magnitude, st.told, s.min) != notDue {
+			if due(c.revision, c.severity, c.magnitude, st.told, s.from()) != notDue {
 				s.offer(c, now)
 			}
 		}
@@ -226,6 +234,18 @@ func (cfg Config) sinks() ([]*sink, error) {
 	for i, e := range cfg.Email {
 		at := fmt.Sprintf("notify.email[%d]", i)
 		c, to, err := cfg.email(at, e)
+		if err != nil {
+			return nil, err
+		}
+		d, err := cfg.digestOf(at, e, &c, to)
+		if err := add(at, c, to, err); err != nil {
+			return nil, err
+		}
+		list[len(list)-1].digest = d
+	}
+	for i, t := range cfg.Kafka {
+		at := fmt.Sprintf("notify.kafka[%d]", i)
+		c, to, err := cfg.topic(at, t)
 		if err := add(at, c, to, err); err != nil {
 			return nil, err
 		}

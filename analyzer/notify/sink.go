@@ -67,6 +67,7 @@ type sink struct {
 	metrics *metrics
 	wake    chan struct{}
 	held    func() bool // see Notifier.While
+	digest  *digest     // of what is not told by itself; nil: there is none
 
 	mu    sync.Mutex
 	queue map[string]*item // by alert
@@ -93,6 +94,9 @@ func (s *sink) attach(n *Notifier) {
 	s.held = n.held
 	s.db, s.alerts, s.metrics, s.log = n.db, n.alerts, n.metrics, n.log.With("sink", s.name, "kind", s.kind)
 }
+
+// from is the rank from which on an alert has a message of its own.
+func (s *sink) from() int { return max(s.min.Rank(), s.above) }
 
 // offer puts an alert that is due into the queue, or renews it there. When the
 // queue is full, what matters least is left to a later look.

@@ -69,6 +69,13 @@ func (cfg Config) syslog(at string, l Syslog) (common, *syslog, error) {
 	if s.facility, known = facilities[l.Facility]; !known {
 		return c, nil, fmt.Errorf("%s.facility: %q is unknown", at, l.Facility)
 	}
+	switch l.Format {
+	case "":
+		s.Format = formatText
+	case formatText, formatCEF, formatECS:
+	default:
+		return c, nil, kit.Hint(fmt.Errorf("%s.format: %q is unknown", at, l.Format), "one of text, cef, ecs")
+	}
 	if l.SDID == "" {
 		s.SDID = "tapwatch@32473"
 	} else if !sdIDForm.MatchString(l.SDID) || !strings.Contains(l.SDID, "@") {
@@ -167,8 +174,22 @@ func (s *syslog) priority(severity alert.Severity) int {
 // cut from the text, never from the structured data.
 func (s *syslog) format(m *message, limit int) []byte {
 	var b strings.Builder
-	fmt.Fprintf(&b, "<%d>1 %s %s tapwatch - %s [%s", s.priority(m.Severity), m.Updated.UTC().Format("2006-01-02T15:04:05.000Z"),
-		headerField(s.Hostname, 255), headerField(m.Detector, 32), s.SDID)
+	fmt.Fprintf(&b, "<%d>1 %s %s tapwatch - %s ", s.priority(m.Severity), m.Updated.UTC().Format("2006-01-02T15:04:05.000Z"),
+		headerField(s.Hostname, 255), headerField(m.Detector, 32))
+	if s.Format == formatCEF || s.Format == formatECS {
+		// No mark of UTF-8 before these: receivers look for CEF: and { there, and
+		// RFC 5424 has room for text without it (MSG-ANY).
+		const none = "- "
+		room := limit - b.Len() - len(none)
+		text := m.cef(room)
+		if s.Format == formatECS {
+			text = string(m.ecs(room))
+		}
+		b.WriteString(none)
+		b.WriteString(text)
+		return []byte(b.String())
+	}
+	b.WriteString("[" + s.SDID)
 	score := "unknown"
 	if v := number(m.Score); v != nil {
 		score = strconv.FormatFloat(*v, 'f', 3, 64)

@@ -25,6 +25,8 @@ type webhook struct {
 	url     config.Secret
 	secret  config.Secret
 	headers map[string]config.Secret
+	write   writer
+	kind    string // media type of what write makes
 	client  *http.Client
 	dialer  *net.Dialer
 }
@@ -64,7 +66,11 @@ func (cfg Config) webhook(at string, w Webhook) (common, *webhook, error) {
 	for _, v := range w.Headers {
 		c.secrets = append(c.secrets, v.Reveal())
 	}
-	h := &webhook{url: w.URL, secret: w.Secret, headers: w.Headers, dialer: &net.Dialer{Control: newGuard(w.Allow).control}}
+	write, kind, err := shapeOf(at, w)
+	if err != nil {
+		return c, nil, err
+	}
+	h := &webhook{url: w.URL, secret: w.Secret, headers: w.Headers, write: write, kind: kind, dialer: &net.Dialer{Control: newGuard(w.Allow).control}}
 	h.client = &http.Client{
 		// A redirect leads where nobody has looked at; it is an answer like any other.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
@@ -85,9 +91,9 @@ func (cfg Config) webhook(at string, w Webhook) (common, *webhook, error) {
 }
 
 func (h *webhook) send(ctx context.Context, m *message) error {
-	body, err := m.payload()
+	body, err := h.write(m)
 	if err != nil {
-		return &refusal{fmt.Errorf("write alert as JSON: %w", err)}
+		return &refusal{fmt.Errorf("write body: %w", err)}
 	}
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, h.url.Reveal(), bytes.NewReader(body))
 	if err != nil {
@@ -99,12 +105,10 @@ func (h *webhook) send(ctx context.Context, m *message) error {
 	if req.Header.Get("User-Agent") == "" {
 		req.Header.Set("User-Agent", "tapwatch")
 	}
-	req.Header.Set("Content-Type", "application/json")
+	req.Header.Set("Content-Type", h.kind)
 	req.Header.Set("Idempotency-Key", m.key())
 	if h.secret != "" {
-		mac := hmac.New(sha256.New, []byte(h.secret.Reveal()))
-		mac.Write(body)
-		req.Header.Set("X-Tapwatch-Signature", "sha256="+hex.EncodeToString(mac.Sum(nil)))
+		sign(req.Header, h.secret.Reveal(), body, time.Now())
 	}
 	resp, err := h.client.Do(req)
 	if err != nil {
@@ -119,6 +123,21 @@ func (h *webhook) send(ctx context.Context, m *message) error {
 	// so that it can finish, not longer than the attempt lasts.
 	_, _ = io.CopyN(io.Discard, resp.Body, maxAnswer)
 	return answered(resp.StatusCode, resp.Header.Get("Retry-After"), time.Now())
+}
+
+// sign sets X-Tapwatch-Signature, which is the same each time a body is sent, and
+// X-Tapwatch-Signed, which says when it was sent: with it a receiver can refuse
+// what somebody has recorded and sends again later.
+func sign(h http.Header, secret string, body []byte, now time.Time) {
+	sum := func(before string) string {
+		mac := hmac.New(sha256.New, []byte(secret))
+		mac.Write([]byte(before))
+		mac.Write(body)
+		return hex.EncodeToString(mac.Sum(nil))
+	}
+	h.Set("X-Tapwatch-Signature", "sha256="+sum(""))
+	at := strconv.FormatInt(now.Unix(), 10)
+	h.Set("X-Tapwatch-Signed", "t="+at+",sha256="+sum(at+"."))
 }
 
 // answered is what a status says about the message (RFC 9110, section 15).
