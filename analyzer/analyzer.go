@@ -67,7 +67,7 @@ func Run(ctx context.Context, cfg Config) error {
 		if err := migrated(ctx, cfg, conn, o); err != nil {
 			return stopped(ctx, err)
 		}
-		hold := lease.New(lease.DefaultConfig(), "analyzer", conn, o.Log)
+		hold := lease.New(lease.DefaultConfig(), "analyzer", conn, o.Log, o.Registry)
 		notifier.While(hold.Held)
 		g.Go(func() error { return notifier.Run(ctx) })
 		s := schedule.New(cfg.Schedule, conn, detectors, o.Log, o.Registry, stages)

@@ -60,8 +60,8 @@ type keepers struct {
 // keep makes the keepers of a store of alerts, and has it ask them.
 func keep(cfg Config, conn driver.Conn, alerts *alert.Store, o *ops.Ops) keepers {
 	k := keepers{
-		exclusions: exclusion.NewKeeper(conn, alerts, cfg.Detect.Inside, o.Log),
-		cases:      incident.NewKeeper(cfg.Cases, conn, alerts, cfg.Detect.Inside, o.Log),
+		exclusions: exclusion.NewKeeper(conn, alerts, cfg.Detect.Inside, o.Log, o.Registry),
+		cases:      incident.NewKeeper(cfg.Cases, conn, alerts, cfg.Detect.Inside, o.Log, o.Registry),
 	}
 	alerts.Before(k.exclusions.Before)
 	return k

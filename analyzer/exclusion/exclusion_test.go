@@ -125,7 +125,7 @@ at=+1m n=3 src=10.0.0.9 dst=10.0.1.5 port=8080 out=100 in=100 ja4=t10d0000 http_
 	}
 	rows.Close()
 	store := alert.NewStore(conn)
-	keeper := NewKeeper(conn, store, inside, slog.New(slog.DiscardHandler))
+	keeper := NewKeeper(conn, store, inside, slog.New(slog.DiscardHandler), nil)
 	clock := time.Now()
 	keeper.now = func() time.Time { return clock }
 	store.Before(keeper.Before)

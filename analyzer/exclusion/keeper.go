@@ -14,6 +14,7 @@ import (
 
 	"github.com/ClickHouse/clickhouse-go/v2"
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
+	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/tapwatch/tapwatch/analyzer/alert"
 )
@@ -33,6 +34,8 @@ type Keeper struct {
 	log    *slog.Logger
 	now    func() time.Time
 
+	changed prometheus.Counter
+
 	mu      sync.Mutex
 	active  []Exclusion
 	read    time.Time
@@ -41,8 +44,14 @@ type Keeper struct {
 
 // NewKeeper returns a Keeper of the alerts of a store, which is to hand it what
 // it is about to write: alerts.Before(k.Before). inside are own networks.
-func NewKeeper(conn driver.Conn, alerts *alert.Store, inside []netip.Prefix, log *slog.Logger) *Keeper {
-	return &Keeper{store: NewStore(conn), conn: conn, alerts: alerts, inside: inside, log: log, now: time.Now}
+// reg may be nil.
+func NewKeeper(conn driver.Conn, alerts *alert.Store, inside []netip.Prefix, log *slog.Logger, reg prometheus.Registerer) *Keeper {
+	k := &Keeper{store: NewStore(conn), conn: conn, alerts: alerts, inside: inside, log: log, now: time.Now,
+		changed: prometheus.NewCounter(prometheus.CounterOpts{Name: "tapwatch_analyzer_exclusion_changed_alerts_total", Help: "Stored alerts that exclusions have hidden, or let come back."})}
+	if reg != nil {
+		reg.MustRegister(k.changed)
+	}
+	return k
 }
 
 // Before sets SuppressedBy of alerts that are about to be stored.
@@ -122,6 +131,7 @@ func (k *Keeper) Pass(ctx context.Context) (int, error) {
 			return !same
 		})
 		n += changed
+		k.changed.Add(float64(changed))
 		return err
 	}
 	var all []*alert.Alert // read to the end before anything is written

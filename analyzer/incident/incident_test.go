@@ -118,7 +118,7 @@ func TestKeeper(t *testing.T) {
 	ctx := context.Background()
 	store := alert.NewStore(conn)
 	keeper := func() *Keeper {
-		return NewKeeper(DefaultCaseConfig(), conn, store, inside, slog.New(slog.DiscardHandler))
+		return NewKeeper(DefaultCaseConfig(), conn, store, inside, slog.New(slog.DiscardHandler), nil)
 	}
 	k := keeper()
 	raise := func(list ...*alert.Alert) (ids []string) {

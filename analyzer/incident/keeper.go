@@ -14,6 +14,7 @@ import (
 
 	"github.com/ClickHouse/clickhouse-go/v2"
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
+	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/tapwatch/tapwatch/analyzer/alert"
 )
@@ -37,6 +38,9 @@ type Keeper struct {
 	inside []netip.Prefix
 	log    *slog.Logger
 
+	cases     *prometheus.CounterVec
+	explained prometheus.Counter
+
 	loaded bool
 	newest time.Time        // updated, of what was seen
 	seen   map[string]trace // by alert
@@ -48,9 +52,16 @@ type trace struct {
 	end  time.Time
 }
 
-// NewKeeper returns a Keeper of the alerts of a store. inside are own networks.
-func NewKeeper(cfg CaseConfig, conn driver.Conn, alerts *alert.Store, inside []netip.Prefix, log *slog.Logger) *Keeper {
-	return &Keeper{cfg: cfg, conn: conn, alerts: alerts, inside: inside, log: log, seen: map[string]trace{}}
+// NewKeeper returns a Keeper of the alerts of a store. inside are own networks;
+// reg may be nil.
+func NewKeeper(cfg CaseConfig, conn driver.Conn, alerts *alert.Store, inside []netip.Prefix, log *slog.Logger, reg prometheus.Registerer) *Keeper {
+	k := &Keeper{cfg: cfg, conn: conn, alerts: alerts, inside: inside, log: log, seen: map[string]trace{},
+		cases:     prometheus.NewCounterVec(prometheus.CounterOpts{Name: "tapwatch_analyzer_incident_case_revisions_total", Help: "Revisions of cases stored, by kind (new, changed or withdrawn)."}, []string{"kind"}),
+		explained: prometheus.NewCounter(prometheus.CounterOpts{Name: "tapwatch_analyzer_incident_explained_alerts_total", Help: "Alerts that were linked to what explains them, or no more."})}
+	if reg != nil {
+		reg.MustRegister(k.cases, k.explained)
+	}
+	return k
 }
 
 // Run works every interval while held says so, until ctx ends. Trouble is logged
@@ -158,6 +169,9 @@ func (k *Keeper) judge(ctx context.Context, start time.Time) error {
 	if err != nil {
 		return err
 	}
+	k.cases.WithLabelValues("new").Add(float64(raised.New))
+	k.cases.WithLabelValues("changed").Add(float64(raised.Changed - raised.Withdrawn))
+	k.cases.WithLabelValues("withdrawn").Add(float64(raised.Withdrawn))
 	if raised.New+raised.Changed > 0 {
 		k.log.Info("cases", "day", start.Format(time.DateOnly), "new", raised.New, "changed", raised.Changed-raised.Withdrawn, "withdrawn", raised.Withdrawn)
 	}
@@ -201,13 +215,14 @@ func (k *Keeper) explain(ctx context.Context, list []*alert.Alert) error {
 	if len(want) == 0 {
 		return nil
 	}
-	_, err := k.alerts.Rewrite(ctx, slices.Sorted(maps.Keys(want)), func(a *alert.Alert) bool {
+	n, err := k.alerts.Rewrite(ctx, slices.Sorted(maps.Keys(want)), func(a *alert.Alert) bool {
 		if a.SuppressedBy == want[a.ID] || a.SuppressedBy != "" && !strings.HasPrefix(a.SuppressedBy, explanationPrefix) {
 			return false
 		}
 		a.SuppressedBy = want[a.ID]
 		return true
 	})
+	k.explained.Add(float64(n))
 	if err != nil {
 		return err
 	}

@@ -25,6 +25,7 @@ import (
 
 	"github.com/ClickHouse/clickhouse-go/v2"
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
+	"github.com/prometheus/client_golang/prometheus"
 )
 
 //go:embed *.sql
@@ -46,6 +47,8 @@ type Lease struct {
 	name string
 	conn driver.Conn
 	log  *slog.Logger
+
+	errors prometheus.Counter
 	now  func() time.Time // of a clock that does not jump
 
 	mu    sync.Mutex
@@ -55,15 +58,27 @@ type Lease struct {
 }
 
 // New returns the lease of this name, which is not held before Run. conn stays
-// the caller's.
-func New(cfg Config, name string, conn driver.Conn, log *slog.Logger) *Lease {
+// the caller's; reg may be nil.
+func New(cfg Config, name string, conn driver.Conn, log *slog.Logger, reg prometheus.Registerer) *Lease {
 	if cfg.Length <= 0 {
 		cfg.Length = DefaultConfig().Length
 	}
 	if cfg.Holder == "" {
 		cfg.Holder = holder()
 	}
-	return &Lease{cfg: cfg, name: name, conn: conn, log: log.With("lease", name, "holder", cfg.Holder), now: time.Now}
+	l := &Lease{cfg: cfg, name: name, conn: conn, log: log.With("lease", name, "holder", cfg.Holder), now: time.Now}
+	l.errors = prometheus.NewCounter(prometheus.CounterOpts{Name: "tapwatch_analyzer_lease_errors_total", Help: "Attempts to read or renew the lease that failed."})
+	if reg != nil {
+		reg.MustRegister(l.errors,
+			prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "tapwatch_analyzer_lease_held", Help: "1 while this analyzer is the one that judges and tells."}, func() float64 {
+				if l.Held() {
+					return 1
+				}
+				return 0
+			}),
+			prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "tapwatch_analyzer_lease_term", Help: "Newest term that this analyzer has won, 0: none."}, func() float64 { return float64(l.Term()) }))
+	}
+	return l
 }
 
 // Held says whether this process holds the lease now.
@@ -89,6 +104,9 @@ func (l *Lease) Run(ctx context.Context) error {
 	was, failing := false, false
 	for {
 		err := l.try(ctx)
+		if err != nil {
+			l.errors.Inc()
+		}
 		if err != nil && ctx.Err() == nil && !failing {
 			l.log.Warn("cannot read or renew the lease; trying on", "error", err)
 		}

@@ -62,7 +62,7 @@ func TestLease(t *testing.T) {
 	logger := slog.New(slog.DiscardHandler)
 	make := func(name, holder string, length time.Duration) (*Lease, *clock) {
 		c := &clock{}
-		l := New(Config{Length: length, Holder: holder}, name, conn, logger)
+		l := New(Config{Length: length, Holder: holder}, name, conn, logger, nil)
 		l.now = c.now
 		return l, c
 	}

@@ -67,7 +67,7 @@ func analyze(text string) error {
 	if err != nil {
 		return err
 	}
-	hold := lease.New(lease.Config{Length: 3 * time.Second}, "analyzer", conn, log)
+	hold := lease.New(lease.Config{Length: 3 * time.Second}, "analyzer", conn, log, nil)
 	pace := schedule.DefaultConfig()
 	pace.Interval, pace.Provisional = 100*time.Millisecond, 0
 	s := schedule.New(pace, conn, recon.All(detecttest.Own(), recon.DefaultConfig())[:1], log, nil, nil)
