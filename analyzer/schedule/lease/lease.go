@@ -49,7 +49,7 @@ type Lease struct {
 	log  *slog.Logger
 
 	errors prometheus.Counter
-	now  func() time.Time // of a clock that does not jump
+	now    func() time.Time // of a clock that does not jump
 
 	mu    sync.Mutex
 	until time.Time // held until then; zero: not held
