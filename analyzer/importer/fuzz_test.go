@@ -24,7 +24,11 @@ import (
 type acceptable struct {
 	t *testing.T
 	e *flow.Encoder
+	r *flow.Reader
 }
+
+// newAcceptable is made once for a target: encoders are large.
+func newAcceptable() *acceptable { return &acceptable{e: flow.NewEncoder(), r: flow.NewReader()} }
 
 func (a *acceptable) emit(r *flow.Record) error {
 	if !source.Storable(r.Start, r.End) {
@@ -55,7 +59,7 @@ func (a *acceptable) close() {
 	if err != nil {
 		a.t.Fatal(err)
 	}
-	if _, err := flow.NewReader().Read(m); err != nil {
+	if _, err := a.r.Read(m); err != nil {
 		a.t.Fatalf("the collector would refuse the batch: %v", err)
 	}
 }
@@ -72,9 +76,10 @@ func FuzzZeek(f *testing.F) {
 	f.Add([]byte("#separator \\x09\n#fields\tts\tuid\tid.orig_h\tid.orig_p\tid.resp_h\tid.resp_p\tproto\n#path\tconn\n1.5\tC1\t1.2.3.4\t5\t6.7.8.9\t10\ttcp\n"),
 		[]byte("#fields\tts\tuid\tid.orig_h\tid.resp_h\tquery\tanswers\n#path\tdns\n1.5\tC1\t1.2.3.4\t6.7.8.9\ta.b\tTXT 3 abc,1.2.3.4\n"))
 	f.Add([]byte(`{"_path":"conn","ts":1.5,"uid":"C1","id":{"orig_h":"::1","resp_h":"::2"},"proto":"icmp"}`), []byte(`{"ts":"2020-01-01T00:00:00Z","uid":"C1","method":"GET","trans_depth":1,"status_code":200}`))
+	a := newAcceptable()
 	f.Fuzz(func(t *testing.T, conn, other []byte) {
 		im := zeek.New()
-		a := &acceptable{t, flow.NewEncoder()}
+		a.t = t
 		zeek.Look("x.log", bytes.NewReader(conn))
 		if err := im.Others(context.Background(), "dns.log", bytes.NewReader(other)); err != nil {
 			t.Fatal(err)
@@ -94,9 +99,10 @@ func FuzzEVE(f *testing.F) {
 		f.Add(line)
 	}
 	f.Add([]byte(eveLog))
+	a := newAcceptable()
 	f.Fuzz(func(t *testing.T, b []byte) {
 		im := eve.New()
-		a := &acceptable{t, flow.NewEncoder()}
+		a.t = t
 		if err := im.File(context.Background(), "eve.json", bytes.NewReader(b), a.emit); err != nil {
 			t.Fatal(err)
 		}
@@ -111,8 +117,9 @@ func FuzzEVE(f *testing.F) {
 func FuzzArgus(f *testing.F) {
 	f.Add([]byte("StartTime,Dur,Proto,SrcAddr,Sport,Dir,DstAddr,Dport,State,sTos,dTos,TotPkts,TotBytes,SrcBytes,SrcPkts,Label\n" +
 		"2018/12/18 14:00:00.075359,0.1,tcp,1.2.3.4,0x10,   <-,5.6.7.8,445,S_RA,0,0,2,134,70,1,\n"))
+	a := newAcceptable()
 	f.Fuzz(func(t *testing.T, b []byte) {
-		a := &acceptable{t, flow.NewEncoder()}
+		a.t = t
 		var im argus.Importer
 		if err := im.File(context.Background(), "x.binetflow", bytes.NewReader(b), a.emit); err != nil {
 			t.Fatal(err)
@@ -156,8 +163,9 @@ func FuzzNetflow(f *testing.F) {
 		file.Close()
 		f.Add(all[0], all[len(all)-1])
 	}
+	a := newAcceptable()
 	f.Fuzz(func(t *testing.T, first, second []byte) {
-		a := &acceptable{t, flow.NewEncoder()}
+		a.t = t
 		table := biflow.NewTable(a.emit)
 		d := netflow.New()
 		for _, b := range [][]byte{first, second, first} {
@@ -178,8 +186,9 @@ func FuzzSFlow(f *testing.F) {
 		5, 6, 7, 8, 1, 2, 3, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0x50, 2, 0, 0, 0, 0, 0, 0})
 	f.Add([]byte{0, 0, 0, 5, 0, 0, 0, 1, 1, 2, 3, 4, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 3, 0, 0, 0, 44, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 2, 0, 0, 0, 2, 0,
 		0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 1, 0xff, 0xff, 0xff, 0xff})
+	a := newAcceptable()
 	f.Fuzz(func(t *testing.T, b []byte) {
-		a := &acceptable{t, flow.NewEncoder()}
+		a.t = t
 		table := biflow.NewTable(a.emit)
 		d := sflow.New()
 		for i := range 2 {

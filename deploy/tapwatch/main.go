@@ -19,6 +19,6 @@ func main() {
 			root.RemoveCommand(cmd) // up has its own configuration
 		}
 	}
-	root.AddCommand(upCommand(), readCommand())
+	root.AddCommand(upCommand(), readCommand(), importCommand())
 	os.Exit(service.Main(root))
 }
