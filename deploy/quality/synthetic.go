@@ -113,15 +113,12 @@ func limit(t scene.Truth) time.Duration {
 	return 0
 }
 
-// officeLoad is a day of a small office with those attacks that take little
-// traffic: what the short form measures.
+// officeLoad are those attacks of a small office, and their twins, that lie in few
+// hours: what the short form measures.
 func officeLoad(seed uint64) func(ctx context.Context, s *Store, p *Part) error {
 	return func(ctx context.Context, s *Store, p *Part) error {
 		return s.readWorld(ctx, scene.New(seed, 18), func(w *scene.World) error {
-			work := scene.DefaultOffice()
-			work.Visits, work.Backup, work.Things, work.Crowd = 8, 20_000_000, 1, false
-			w.Work(firstDay(), work)
-			return w.Plant(firstDay(), "scan", "sweep", "discovery", "dns_tunnel", "bruteforce", "beacon", "injection", "icmp_tunnel")
+			return w.Plant(firstDay(), "discovery", "dns_tunnel", "sweep")
 		}, p)
 	}
 }
