@@ -116,7 +116,7 @@ func ParseFlows(text string) (start time.Time, rows []Flow, err error) {
 			if r.dst, err = netip.ParseAddr(get("dst")); err != nil {
 				return start, nil, err
 			}
-			r.proto = map[string]uint8{"icmp": 1, "tcp": 6, "udp": 17, "sctp": 132}[get("proto")]
+			r.proto = map[string]uint8{"icmp": 1, "icmp6": 58, "tcp": 6, "udp": 17, "sctp": 132}[get("proto")]
 			r.port, r.sport = uint16(integer(get("port"), 0)), uint16(integer(get("sport"), 40000+i%20000))
 			r.out, r.in = uint64(integer(get("out"), 0)), uint64(integer(get("in"), 0))
 			if percent := integer(value["outvar"], 0); percent > 0 {
