@@ -63,7 +63,7 @@ func raised(c BeaconConfig, times, sizes []int64) bool {
 func TestBeaconSeries(t *testing.T) {
 	c := DefaultConfig().Beacon
 	r := rand.New(rand.NewPCG(7, 11))
-	const each = 60
+	const each = 40
 	found, all := 0, 0
 	for _, period := range []float64{30, 60, 300, 900, 1800, 3600} {
 		for _, jitter := range []float64{0, 0.2, 0.37, 0.5} {
@@ -91,7 +91,7 @@ func TestBeaconSeries(t *testing.T) {
 	}
 	false0, pairs := 0, 0
 	for _, period := range []float64{60, 300, 900, 1800, 3600} {
-		for range 1000 {
+		for range 300 {
 			calls := int(86400 / period)
 			times, sizes := series(r, 1772409600, period, -1, 0, 0, calls)
 			pairs++

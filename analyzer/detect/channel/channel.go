@@ -11,11 +11,13 @@ import (
 
 // Config are the thresholds of the detectors here.
 type Config struct {
-	Beacon         BeaconConfig         `conf:"beacon"`
-	DNSTunnel      DNSTunnelConfig      `conf:"dns_tunnel"`
-	ICMPTunnel     ICMPTunnelConfig     `conf:"icmp_tunnel"`
-	DGA            DGAConfig            `conf:"dga"`
-	LongConnection LongConnectionConfig `conf:"long_connection"`
+	Beacon           BeaconConfig           `conf:"beacon"`
+	DNSTunnel        DNSTunnelConfig        `conf:"dns_tunnel"`
+	ICMPTunnel       ICMPTunnelConfig       `conf:"icmp_tunnel"`
+	DGA              DGAConfig              `conf:"dga"`
+	ConnectionBeacon ConnectionBeaconConfig `conf:"connection_beacon"`
+	Tunnelled        TunnelledConfig        `conf:"tunnelled"`
+	LongConnection   LongConnectionConfig   `conf:"long_connection"`
 }
 
 // DefaultConfig returns the published thresholds, whose sources the detectors name.
@@ -26,8 +28,10 @@ func DefaultConfig() Config {
 			KnownDomains: []string{"sophosxl.net", "mcafee.com", "trendmicro.com", "e5.sk", "eset.com", "bitdefender.net", "cymru.com", "spamhaus.org", "spamhaus.net", "surbl.org", "uribl.com", "senderbase.org",
 				"dnswl.org", "barracudacentral.org", "spamcop.net", "sorbs.net", "mailspike.net", "googlevideo.com", "ip6.arpa", "in-addr.arpa"},
 			InternalZones: []string{"local", "localdomain", "lan", "home", "corp", "internal", "intranet", "private", "home.arpa", "workgroup"}},
-		DGA:        DGAConfig{MinDomains: 10, MinShare: 0.5, MaxFamiliar: 0.6},
-		ICMPTunnel: ICMPTunnelConfig{MinEchoes: 20, MinSize: 64, MinSpread: 10},
+		DGA:              DGAConfig{MinDomains: 10, MinShare: 0.5, MaxFamiliar: 0.6},
+		ICMPTunnel:       ICMPTunnelConfig{MinEchoes: 20, MinSize: 64, MinSpread: 10},
+		ConnectionBeacon: ConnectionBeaconConfig{MaxSpread: 0.3, MaxRate: 2000, MaxClients: 3},
+		Tunnelled:        TunnelledConfig{MaxClients: 10},
 		LongConnection: LongConnectionConfig{MinDuration: time.Hour, MaxClients: 5,
 			QuietApps:  []string{"openvpn", "wireguard", "ipsec", "l2tp", "pptp", "gre", "rtp", "sip", "stun", "bgp", "ntp", "syslog", "mqtt", "xmpp", "imap", "imaps"},
 			InsideApps: []string{"ssh", "smb", "nfs", "ldap", "kerberos", "rdp", "vnc", "mysql", "postgresql", "mssql", "oracle", "redis", "mongodb", "kafka", "amqp", "http", "tls", "dns", "snmp", "netflow", "sflow", "modbus", "s7", "s7comm"}},
@@ -55,7 +59,8 @@ func (c Config) Check() error {
 		detect.CheckPositive(map[string]float64{"dns_tunnel.min_information": c.DNSTunnel.MinInformation, "dns_tunnel.min_length": c.DNSTunnel.MinLength, "dns_tunnel.few_length": c.DNSTunnel.FewLength}),
 		detect.CheckPositive(map[string]float64{"icmp_tunnel.min_echoes": c.ICMPTunnel.MinEchoes, "icmp_tunnel.min_size": c.ICMPTunnel.MinSize, "icmp_tunnel.min_spread": c.ICMPTunnel.MinSpread,
 			"long_connection.min_duration": c.LongConnection.MinDuration.Seconds()}),
-		detect.CheckCounts(1, map[string]int{"long_connection.max_clients": c.LongConnection.MaxClients}),
+		detect.CheckPositive(map[string]float64{"connection_beacon.max_spread": c.ConnectionBeacon.MaxSpread, "connection_beacon.max_rate": c.ConnectionBeacon.MaxRate}),
+		detect.CheckCounts(1, map[string]int{"connection_beacon.max_clients": c.ConnectionBeacon.MaxClients, "tunnelled.max_clients": c.Tunnelled.MaxClients, "long_connection.max_clients": c.LongConnection.MaxClients}),
 		detect.CheckShares(map[string]float64{"dga.min_share": c.DGA.MinShare, "dga.max_familiar": c.DGA.MaxFamiliar}),
 		detect.CheckCounts(2, map[string]int{"dga.min_domains": c.DGA.MinDomains, "dns_tunnel.min_names": c.DNSTunnel.MinNames, "dns_tunnel.few_names": c.DNSTunnel.FewNames}),
 		detect.CheckCounts(7, map[string]int{"beacon.min_connections": c.Beacon.MinConnections}),
@@ -65,6 +70,6 @@ func (c Config) Check() error {
 // All returns the detectors, the quick ones first.
 func All(own detect.Own, c Config) []detect.Detector {
 	return []detect.Detector{newDNSTunnel(own, c.DNSTunnel), newDGA(own, c.DNSTunnel.InternalZones, c.DGA), newICMPTunnel(own, c.ICMPTunnel),
-		newBeacon(own, c.Beacon),
+		newConnectionBeacon(own, c.ConnectionBeacon), newTunnelled(own, c.Tunnelled), newBeacon(own, c.Beacon),
 		newLongConnection(own, c.Beacon.KnownNames, c.LongConnection)}
 }

@@ -116,7 +116,7 @@ func (d dga) Detect(ctx context.Context, db detect.DB, w detect.Window) (detect.
 			continue
 		}
 		p := d.finding().Span(w).With("src", a.Src, "site", a.Site, "domains", exactList(missing), "existing", detect.Number(len(existing)), "common", exactList(strings.Fields(dgaPairs)))
-		rows, err := detect.All[generated](ctx, db, "SELECT site, src, missing, existing, share, familiar, first, last, samples, flow_ids, breadth, strangeness FROM ("+detect.Compose(dgaSQL)+")", p)
+		rows, err := detect.All[generated](ctx, db, detect.Compose(dgaSQL), p)
 		if err != nil {
 			return detect.Result{}, fmt.Errorf("detect dga: %w", err)
 		}

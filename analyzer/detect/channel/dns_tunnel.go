@@ -139,7 +139,7 @@ func (d dnsTunnel) Detect(ctx context.Context, db detect.DB, w detect.Window) (d
 	}
 	slices.SortFunc(keys, func(x, y [3]string) int { return slices.Compare(x[:], y[:]) })
 	evidence := d.params(w, keys)
-	tunnels, err := detect.All[tunnel](ctx, db, "SELECT site, src, domain, servers, names, information, mean_length, entropy, odd_share, service_share, reply, queries, first, last, samples, flow_ids, volume, length, randomness, odd, answers FROM ("+detect.Compose(dnsTunnelSQL)+")", evidence)
+	tunnels, err := detect.All[tunnel](ctx, db, detect.Compose(dnsTunnelSQL), evidence)
 	if err != nil {
 		return detect.Result{}, fmt.Errorf("detect dns_tunnel: %w", err)
 	}
