@@ -13,6 +13,9 @@ import (
 //go:embed worm.sql
 var wormSQL string
 
+//go:embed worm_windows.sql
+var wormWindowsSQL string
+
 // WormConfig are the thresholds of worm.
 type WormConfig struct {
 	MinHosts int     `conf:"min_hosts" help:"hosts that one port of was tried without an answer, by each link of the chain"`
@@ -46,6 +49,8 @@ magnitude is the number of hosts in it. High, critical from three links. The swe
 			a.EvidenceParams["protocol"], a.EvidenceParams["port"], a.EvidenceParams["site"] = detect.Number(r.Protocol), detect.Number(r.Port), r.Site
 			return detect.Raise
 		},
+		Find:       detect.Compose(wormWindowsSQL),
+		FindParams: detect.Params{"min_hosts": detect.Number(c.MinHosts)},
 	})
 }
 
