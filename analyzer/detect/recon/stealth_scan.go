@@ -13,6 +13,9 @@ import (
 //go:embed stealth_scan.sql
 var stealthScanSQL string
 
+//go:embed stealth_scan_windows.sql
+var stealthScanWindowsSQL string
+
 // StealthScanConfig are the thresholds of stealth_scan.
 type StealthScanConfig struct {
 	MinHosts int `conf:"min_hosts" help:"least hosts that never answered a source inside in an hour"`
@@ -45,6 +48,8 @@ is needed. It is for scans too small for the other detectors. The magnitude is t
 			a.EvidenceParams["src"], a.EvidenceParams["site"] = r.Src, r.Site
 			return detect.Raise
 		},
+		Find:       detect.Compose(stealthScanWindowsSQL),
+		FindParams: own.Params().With("min_hosts", detect.Number(c.MinHosts)),
 	})
 }
 
