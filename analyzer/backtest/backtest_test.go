@@ -58,6 +58,20 @@ at=+5h n=9 every=500ms src=10.0.0.68 dst=10.0.1.6 port={i+1} state=REJ`)
 			t.Errorf("%s of %v would have been, and %s of %v is", a.ID, a.Magnitude, s.ID, s.Magnitude)
 		}
 	}
+	for i := range stored {
+		if diff, err := incident.Verify(ctx, conn, &stored[i]); err != nil || len(diff) > 0 {
+			t.Errorf("%s: its evidence: %v, %v", stored[i].Title, diff, err)
+		}
+	}
+	broken := stored[0]
+	broken.SubScores = map[string]float64{"breadth": .99, "more": 1}
+	if diff, err := incident.Verify(ctx, conn, &broken); err != nil || len(diff) != 2 {
+		t.Errorf("other sub-scores: %v, %v", diff, err)
+	}
+	broken.EvidenceSQL = "DROP TABLE alerts"
+	if _, err := incident.Verify(ctx, conn, &broken); err == nil {
+		t.Error("evidence that is no question is run")
+	}
 	after, err := b.Detector(ctx, all[0], from, to)
 	if err != nil || after.Known != 3 || after.Lost != 0 {
 		t.Errorf("%s, %v", brief(after), err)

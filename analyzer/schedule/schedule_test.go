@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"os"
+	"strconv"
 	"testing"
 	"time"
 
@@ -89,8 +91,12 @@ func scheduler(conn driver.Conn, d detect.Detector) *Scheduler {
 func TestWindowsOfSeconds(t *testing.T) {
 	conn := localtest.Tables(t)
 	ctx := context.Background()
-	const hours = 5
-	fill(t, conn, 1, noon, 5*time.Second, hours*720, noon.Add(hours*time.Hour), true)
+	hours := 5
+	if n, err := strconv.Atoi(os.Getenv("TAPWATCH_HOURS")); err == nil {
+		hours = n
+	}
+	fill(t, conn, 1, noon, 5*time.Second, hours*720, noon.Add(time.Duration(hours)*time.Hour), true)
+	began := time.Now()
 	d := newCounting(20*time.Second, 10*time.Second, 5)
 	if err := scheduler(conn, quick{d}).Catchup(ctx); err != nil {
 		t.Fatal(err)
@@ -98,13 +104,22 @@ func TestWindowsOfSeconds(t *testing.T) {
 	if len(d.windows) != 0 {
 		t.Errorf("%d windows were looked at, and none is worth it", len(d.windows))
 	}
-	localtest.Expect(t, conn, "SELECT toUInt64(sum(length(starts))) FROM job_runs FINAL", hours*360+1) // and one that begins before noon
-	localtest.Expect(t, conn, "SELECT count() FROM job_runs FINAL", hours+1)
+	localtest.Expect(t, conn, "SELECT toUInt64(sum(length(starts))) FROM job_runs FINAL", uint64(hours*360+1)) // and one that begins before noon
+	localtest.Expect(t, conn, "SELECT count() FROM job_runs FINAL", uint64(hours+1))
+	took := time.Since(began)
 
+	began = time.Now()
 	again := newCounting(20*time.Second, 10*time.Second, 5)
 	if err := scheduler(conn, again).Catchup(ctx); err != nil || len(again.windows) != 0 {
 		t.Errorf("after a restart %d windows are judged again, %v", len(again.windows), err)
 	}
+	restart := time.Since(began)
+	localtest.Exec(t, conn, "OPTIMIZE TABLE job_runs FINAL")
+	var bytes uint64
+	if err := conn.QueryRow(ctx, "SELECT sum(bytes_on_disk) FROM system.parts WHERE active AND database = currentDatabase() AND table = 'job_runs'").Scan(&bytes); err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("%d windows: judged in %v, loaded again in %v, %d octets of job_runs", hours*360+1, took, restart, bytes)
 	late := noon.Add(2*time.Hour + 30*time.Second)
 	fill(t, conn, 2, late, 100*time.Millisecond, 10, late, true)
 	if err := scheduler(conn, again).Catchup(ctx); err != nil {
