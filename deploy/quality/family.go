@@ -1,6 +1,9 @@
 package quality
 
-import "strings"
+import (
+	"slices"
+	"strings"
+)
 
 // kindFamily is the family of what labels.tsv calls a kind.
 func kindFamily(kind string) string {
@@ -29,64 +32,75 @@ func kindFamily(kind string) string {
 	return strings.TrimPrefix(kind, "negative_")
 }
 
-// finds says whether an incident of a detector is an answer to a family. It is
-// the one place that knows the names of detectors; a detector that is not in it
-// answers to the family of its own name.
+// finds says whether an incident of a detector is an answer to a family. A detector
+// that is not in the table answers to the family of its own name.
 func finds(detector, family string) bool {
-	for _, f := range answers(detector) {
-		if f == family {
-			return true
-		}
+	list, ok := answers()[detector]
+	if !ok {
+		list = []string{detector}
 	}
-	return false
+	return slices.Contains(list, family)
 }
 
-func answers(detector string) []string {
-	switch detector {
-	case "portscan_vertical", "portscan_slow", "port_probe":
-		return []string{"scan", "slowscan"}
-	case "portscan_horizontal":
-		return []string{"sweep", "slowscan"}
-	case "trw", "stealth_scan":
-		return []string{"scan", "sweep", "slowscan"}
-	case "scan_digest", "background_scanning":
-		return []string{"scan", "sweep", "slowscan", "digest"}
-	case "host_discovery", "arp_scan":
-		return []string{"discovery"}
-	case "syn_flood", "packet_flood", "tcp_flood", "volumetric", "dhcp_flood":
-		return []string{"flood"}
-	case "amplification":
-		return []string{"amplification", "flood"}
-	case "slow_http", "http_flood":
-		return []string{"slowhttp"}
-	case "beacon":
-		return []string{"beacon", "c2"}
-	case "long_connection":
-		return []string{"long_connection", "c2"}
-	case "connection_beacon", "plain_channel":
-		return []string{"c2", "beacon"}
-	case "dns_tunnel":
-		return []string{"dns_tunnel"}
-	case "icmp_tunnel":
-		return []string{"icmp_tunnel"}
-	case "exfiltration":
-		return []string{"exfil"}
-	case "file_upload", "refused_upload", "slow_exfiltration":
-		return []string{"exfil"}
-	case "brute_force":
-		return []string{"bruteforce", "lateral"}
-	case "lateral_movement", "spray":
-		return []string{"lateral"}
-	case "ldap_discovery":
-		return []string{"ldap"}
-	case "arp_spoofing":
-		return []string{"arp_spoof"}
-	case "new_host", "new_service":
-		return []string{"newhost"}
-	case "new_admin":
-		return []string{"lateral"}
-	case "volume_anomaly", "host_behaviour":
-		return []string{"level"}
+// answers are the families that each detector answers to: the one place that knows
+// the names of detectors. One with none answers to nothing that is labelled, but
+// what it says counts.
+func answers() map[string][]string {
+	return map[string][]string{
+		"portscan_vertical":   {"scan"},
+		"portscan_slow":       {"scan", "slowscan", "sweep"},
+		"portscan_horizontal": {"sweep"},
+		"port_probe":          {"scan"},
+		"stealth_scan":        {"scan", "sweep", "slowscan"},
+		"scan_digest":         {"digest", "slowscan", "scan", "sweep"},
+		"host_discovery":      {"discovery"},
+		"worm":                {"worm"},
+		"syn_flood":           {"flood"},
+		"packet_flood":        {"flood", "amplification"},
+		"amplification":       {"amplification"},
+		"dhcp_flood":          {"flood"},
+		"slow_http":           {"slowhttp"},
+		"http_flood":          {"slowhttp"},
+		"beacon":              {"beacon", "c2"},
+		"connection_beacon":   {"c2", "beacon"},
+		"long_connection":     {"long_connection", "c2"},
+		"dns_tunnel":          {"dns_tunnel"},
+		"dga":                 {"dga"},
+		"icmp_tunnel":         {"icmp_tunnel"},
+		"tunnelled":           {"unknown", "c2"},
+		"exfiltration":        {"exfil"},
+		"exfiltration_day":    {"exfil"},
+		"slow_exfiltration":   {"exfil"},
+		"file_upload":         {"exfil"},
+		"refused_upload":      {"exfil"},
+		"brute_force":         {"bruteforce"},
+		"brute_force_slow":    {"bruteforce"},
+		"password_spray":      {"bruteforce", "lateral"},
+		"lateral_movement":    {"lateral"},
+		"remote_execution":    {"lateral"},
+		"new_admin":           {"lateral"},
+		"kerberoasting":       {"kerberoasting"},
+		"injection":           {"injection"},
+		"tls_risk":            {"c2"},
+		"ldap_discovery":      {"ldap"},
+		"arp_spoofing":        {"arp_spoof"},
+		"cryptomining":        {"cryptomining"},
+		"rare_destination":    {"c2"},
+		"new_host":            {"newhost"},
+		"new_service":         {"newhost"},
+		"host_behaviour":      {"level"},
+		"volume_anomaly":      {"level"},
+		"anonymiser":          {"c2"},
+		"clear_credentials":   nil,
+		"weak_protocol":       nil,
+		"unexpected_server":   nil,
+		"threat_list":         nil,
+		"policy":              nil,
+		"probe_silence":       nil,
+		"service_health":      nil,
+		"static_threshold":    nil,
+		"drift":               nil,
+		"forecast":            nil,
+		"link_capacity":       nil,
 	}
-	return []string{detector}
 }

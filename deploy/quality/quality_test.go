@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/tapwatch/tapwatch/analyzer"
 	"github.com/tapwatch/tapwatch/deploy/lab/scene"
 	"github.com/tapwatch/tapwatch/proto/local/localtest"
 )
@@ -189,6 +190,16 @@ func TestNames(t *testing.T) {
 	} {
 		if got := same(c.said, c.wanted); got != c.want {
 			t.Errorf("%q for %q: %v", c.said, c.wanted, got)
+		}
+	}
+}
+
+// What is said by a detector that the table does not know could never be a hit.
+func TestEveryDetectorHasAFamily(t *testing.T) {
+	table := answers()
+	for _, d := range analyzer.Detectors(analyzer.DefaultConfig()) {
+		if _, ok := table[d.Info().Name]; !ok {
+			t.Errorf("detector %s is not in the table of families", d.Info().Name)
 		}
 	}
 }
