@@ -99,7 +99,7 @@ func (g *grower) grow(index []int, depth int) int {
 
 // beyond is the part of one and the range of the rows by which splits reach
 // beyond them. Rows are logarithms, so one is a factor of e.
-const beyond = 0.2
+const beyond = 1.0
 
 // choose picks a feature, with its range.
 func (g *grower) choose(index []int) (feature int, low, high float64) {
@@ -123,8 +123,8 @@ func expected(n int) float64 {
 	return 2*(math.Log(m-1)+0.5772156649015329) - 2*(m-1)/m
 }
 
-// Score says how odd a row is: 0.5 is an ordinary one, near 1 one that a few splits
-// set apart. contributions has what each feature made of it, in steps of path:
+// Score says how odd a row is, 0 to 1: compare it with those of the training rows,
+// of which the ordinary are well below 0.5. contributions has what each feature made of it, in steps of path:
 // a split that leaves fewer rows than expected shortens the path by the
 // difference. They add up to the mean path of an ordinary row minus that of this one.
 func (f *Forest) Score(row []float64) (score float64, contributions []float64) {
