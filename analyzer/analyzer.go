@@ -16,6 +16,7 @@ import (
 	"github.com/tapwatch/tapwatch/analyzer/console"
 	"github.com/tapwatch/tapwatch/analyzer/detect"
 	"github.com/tapwatch/tapwatch/analyzer/notify"
+	"github.com/tapwatch/tapwatch/analyzer/respond"
 	"github.com/tapwatch/tapwatch/analyzer/schedule"
 	"github.com/tapwatch/tapwatch/analyzer/schedule/lease"
 	"github.com/tapwatch/tapwatch/proto/kit"
@@ -57,6 +58,10 @@ func Run(ctx context.Context, cfg Config) error {
 	if err != nil {
 		return err
 	}
+	responder, err := respond.New(cfg.Respond, conn, cfg.Detect.Inside, cfg.ClickHouse.Addr, o.Log, o.Registry)
+	if err != nil {
+		return err
+	}
 	stages := ops.StageLatency(o.Registry, "analyzer")
 	o.Ready("clickhouse", errors.New("not looked at yet"))
 
@@ -70,6 +75,7 @@ func Run(ctx context.Context, cfg Config) error {
 		hold := lease.New(lease.DefaultConfig(), "analyzer", conn, o.Log, o.Registry)
 		notifier.While(hold.Held)
 		g.Go(func() error { return notifier.Run(ctx) })
+		g.Go(func() error { return responder.Run(ctx, hold.Held) })
 		s := schedule.New(cfg.Schedule, conn, detectors, o.Log, o.Registry, stages)
 		s.While(hold.Held)
 		keep(cfg, conn, s.Alerts(), o).run(ctx, g, hold)

@@ -11,6 +11,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"strconv"
 	"strings"
@@ -51,10 +52,6 @@ func (cfg Config) webhook(at string, w Webhook) (common, *webhook, error) {
 	if err := checkHeaders(at, w.Headers); err != nil {
 		return c, nil, err
 	}
-	tlsConfig, err := w.TLS.Config()
-	if err != nil {
-		return c, nil, fmt.Errorf("%s: %w", at, err)
-	}
 	c.secrets = append(c.secrets, w.URL.Reveal(), w.Secret.Reveal())
 	if u.User != nil {
 		password, _ := u.User.Password()
@@ -70,14 +67,33 @@ func (cfg Config) webhook(at string, w Webhook) (common, *webhook, error) {
 	if err != nil {
 		return c, nil, err
 	}
-	h := &webhook{url: w.URL, secret: w.Secret, headers: w.Headers, write: write, kind: kind, dialer: &net.Dialer{Control: newGuard(w.Allow).control}}
-	h.client = &http.Client{
+	h := &webhook{url: w.URL, secret: w.Secret, headers: w.Headers, write: write, kind: kind}
+	if h.client, h.dialer, err = client(w.Allow, w.TLS); err != nil {
+		return c, nil, fmt.Errorf("%s: %w", at, err)
+	}
+	return c, h, nil
+}
+
+// Client returns an HTTP client that dials public addresses and those in allow
+// only, checked when they are dialled, and follows neither redirects nor proxies.
+func Client(allow []netip.Prefix, t kit.TLS) (*http.Client, error) {
+	c, _, err := client(allow, t)
+	return c, err
+}
+
+func client(allow []netip.Prefix, t kit.TLS) (*http.Client, *net.Dialer, error) {
+	tlsConfig, err := t.Config()
+	if err != nil {
+		return nil, nil, err
+	}
+	dialer := &net.Dialer{Control: newGuard(allow).control}
+	return &http.Client{
 		// A redirect leads where nobody has looked at; it is an answer like any other.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		Transport: &http.Transport{
 			Proxy: nil, // a proxy would dial for us, unchecked
 			DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
-				return h.dialer.DialContext(ctx, network, addr)
+				return dialer.DialContext(ctx, network, addr)
 			},
 			TLSClientConfig:        tlsConfig,
 			DisableCompression:     true,
@@ -86,8 +102,7 @@ func (cfg Config) webhook(at string, w Webhook) (common, *webhook, error) {
 			// its own, and keep an address beyond its check.
 			DisableKeepAlives: true,
 		},
-	}
-	return c, h, nil
+	}, dialer, nil
 }
 
 func (h *webhook) send(ctx context.Context, m *message) error {
@@ -108,7 +123,7 @@ func (h *webhook) send(ctx context.Context, m *message) error {
 	req.Header.Set("Content-Type", h.kind)
 	req.Header.Set("Idempotency-Key", m.key())
 	if h.secret != "" {
-		sign(req.Header, h.secret.Reveal(), body, time.Now())
+		Sign(req.Header, h.secret.Reveal(), body, time.Now())
 	}
 	resp, err := h.client.Do(req)
 	if err != nil {
@@ -125,10 +140,10 @@ func (h *webhook) send(ctx context.Context, m *message) error {
 	return answered(resp.StatusCode, resp.Header.Get("Retry-After"), time.Now())
 }
 
-// sign sets X-Tapwatch-Signature, which is the same each time a body is sent, and
+// Sign sets X-Tapwatch-Signature, which is the same each time a body is sent, and
 // X-Tapwatch-Signed, which says when it was sent: with it a receiver can refuse
 // what somebody has recorded and sends again later.
-func sign(h http.Header, secret string, body []byte, now time.Time) {
+func Sign(h http.Header, secret string, body []byte, now time.Time) {
 	sum := func(before string) string {
 		mac := hmac.New(sha256.New, []byte(secret))
 		mac.Write([]byte(before))

@@ -1,0 +1,2 @@
+-- Networks whose role protects them.
+SELECT prefix FROM networks FINAL WHERE lower(role) IN {roles:Array(String)}
