@@ -32,7 +32,7 @@ type options struct {
 func main() {
 	var o options
 	flag.Uint64Var(&o.seed, "seed", 1, "the same seed makes the same octets")
-	flag.StringVar(&o.scenario, "scenario", "all", "all, none, beacons, evasion, or names with commas between: "+strings.Join(names(), " "))
+	flag.StringVar(&o.scenario, "scenario", "all", "all, none, beacons, evasion, demo, or names with commas between: "+strings.Join(names(), " "))
 	flag.IntVar(&o.hosts, "hosts", 20, "workstations, 1 to 200")
 	flag.IntVar(&o.days, "days", 1, "days of ordinary work; what is planted comes on the last of them")
 	flag.IntVar(&o.visits, "visits", 120, "connections of a workstation on a working day")
@@ -68,10 +68,14 @@ func run(o options) error {
 	w := scene.New(o.seed, o.hosts)
 	work := scene.DefaultOffice()
 	work.Days, work.Visits, work.Backup = o.days, o.visits, o.backup
-	w.Work(first, work)
+	if o.scenario != "demo" {
+		w.Work(first, work)
+	}
 	last := first.AddDate(0, 0, o.days-1)
 	switch o.scenario {
 	case "none":
+	case "demo":
+		w.Demo(last)
 	case "all":
 		err = w.Plant(last)
 	case "beacons":

@@ -201,3 +201,16 @@ func (w *World) overlapped(start time.Time, actor, victim netip.Addr) {
 		}
 	})
 }
+
+// Demo plants, within some hours of a day, one attack of each family that the
+// recorded captures of the demo do not have, small enough to be cloned.
+func (w *World) Demo(day time.Time) {
+	w.Guess(at(day, 8, 20), station(6), server(22), 40, 2*time.Second, true)
+	w.Tunnel(at(day, 8, 40), station(5), "dnscat2", 3, 3*time.Minute)
+	w.Injection(at(day, 9, 0), w.anywhere(), server(80))
+	w.PingSweep(at(day, 9, 20), station(2), prefix("10.30.201.0/24"), 200, 50*time.Millisecond)
+	w.EchoTunnel(at(day, 9, 40), station(8), outside(243), 200, 500*time.Millisecond)
+	w.Generated(at(day, 10, 0), station(11), 60, 4*time.Second)
+	w.Amplification(at(day, 10, 20), server(84), 123, 600, 12*time.Second, 200)
+	w.Lateral(at(day, 10, 30), station(7), []netip.Addr{server(20), server(22), server(80), station(1), station(2), station(3), station(9)})
+}
