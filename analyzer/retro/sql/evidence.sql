@@ -8,7 +8,7 @@ SELECT toString(host) AS host, toString(list) AS list,
        arraySlice(arraySort(groupUniqArray(1000)(replaceRegexpOne(seen, '^::ffff:', ''))), 1, 10) AS named,
        arraySlice(arraySort(groupUniqArrayIf(100)(flow_id, flow_id != '')), 1, 5) AS flow_ids, arraySort(groupUniqArrayArray(sources)) AS tables
 FROM retro_contacts
-WHERE ({list:String} = '' OR list = {list:String}) AND ({host:String} = '' OR host = toIPv6({host:String}))
+WHERE ({list:String} = '' OR list = {list:String}) AND ({host:String} = '' OR host = toIPv6OrDefault({host:String}))
   AND ({sweep:String} = '' OR (list, host) IN (SELECT list, host FROM retro_hits WHERE sweep = {sweep:String}))
 GROUP BY host, list
 ORDER BY contact DESC, octets DESC, host, list

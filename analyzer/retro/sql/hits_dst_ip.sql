@@ -4,13 +4,13 @@ SELECT {sweep:String}, 'flows', {first:Date}, m.list, m.kind, m.value, f.field, 
 FROM
 (
     -- several probes may see one flow: that which saw most counts
-    SELECT field, seen, host, min(began) AS began, max(ended) AS ended, max(n) AS n, max(a) AS a, max(sent) AS sent, max(received) AS received,
-           arraySlice(arraySort(groupUniqArrayArray(p)), 1, 8) AS p, argMin(id, began) AS id
+    SELECT field, seen, host, min(b) AS began, max(e) AS ended, max(n1) AS n, max(a1) AS a, max(s1) AS sent, max(r1) AS received,
+           arraySlice(arraySort(groupUniqArrayArray(p1)), 1, 8) AS p, argMin(id1, b) AS id
     FROM
     (
-        SELECT probe, 'dst_ip' AS field, toString(dst_ip) AS seen, src_ip AS host, min(start) AS began, max(end) AS ended, countIf(segment = 0) AS n,
-               countIf(segment = 0 AND dst_payload_bytes > 0) AS a, sum(src_bytes) AS sent, sum(dst_bytes) AS received, groupUniqArray(8)(dst_port) AS p,
-               argMin(concat(probe, '/', toString(epoch), '/', toString(worker), '/', toString(flow_id)), (start, flow_id)) AS id
+        SELECT probe, 'dst_ip' AS field, toString(dst_ip) AS seen, src_ip AS host, min(start) AS b, max(end) AS e, countIf(segment = 0) AS n1,
+               countIf(segment = 0 AND dst_payload_bytes > 0) AS a1, sum(src_bytes) AS s1, sum(dst_bytes) AS r1, groupUniqArray(8)(dst_port) AS p1,
+               argMin(concat(probe, '/', toString(epoch), '/', toString(worker), '/', toString(flow_id)), (start, flow_id)) AS id1
         FROM flows
         WHERE start >= {from:DateTime('UTC')} AND start < {to:DateTime('UTC')}
           AND dst_ip IN (SELECT toIPv6(seen) FROM retro_matches WHERE sweep = {sweep:String} AND source = 'flows' AND first = {first:Date} AND field = 'address')
