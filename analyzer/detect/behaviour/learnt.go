@@ -12,8 +12,12 @@ import (
 	"github.com/tapwatch/tapwatch/analyzer/detect"
 )
 
-//go:embed learnt.sql
-var learntSQL string
+var (
+	//go:embed learnt.sql
+	learntSQL string
+	//go:embed learnt_series.sql
+	learntSeriesSQL string
+)
 
 // Learnt is what is known of a host, link or application at a time.
 type Learnt struct {
@@ -72,10 +76,11 @@ func learntSeries(ctx context.Context, db detect.DB, kind string, c Config, at t
 		sql, f = appForecastSQL, c.AppForecast
 	}
 	sql = strings.ReplaceAll(detect.Compose(sql), "/*outside*/", detect.Compose(outsideSQL))
+	sql = strings.ReplaceAll(detect.Compose(learntSeriesSQL), "/*series*/", sql)
 	p := detect.Params{}.Unix(detect.Window{Start: at.Add(-time.Hour), End: at}).With("min_bytes", detect.Number(int64(f.MinBytes)),
 		"history_days", detect.Number(f.HistoryDays), "name", "", "site", "", "lower", "[]", "upper", "[]")
 	var list []Learnt
-	rows, err := detect.All[line](ctx, db, "SELECT site, name, since, series FROM ("+sql+")", p)
+	rows, err := detect.All[line](ctx, db, sql, p)
 	if err != nil {
 		return nil, err
 	}

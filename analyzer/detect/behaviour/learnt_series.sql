@@ -1,0 +1,2 @@
+-- The series that forecasts are made of.
+SELECT site, name, since, series FROM (/*series*/)
