@@ -16,6 +16,9 @@ import (
 //go:embed beacon.sql
 var beaconSQL string
 
+//go:embed beacon_windows.sql
+var beaconWindowsSQL string
+
 //go:embed beacon_pairs.sql
 var beaconPairsSQL string
 
@@ -74,6 +77,11 @@ near their median. Severity low from min_score, medium from 0.5, high from 0.75,
 
 func (b beacon) params(w detect.Window) detect.Params {
 	return b.own.Params().Unix(w).With("logins", loginPorts)
+}
+
+// Windows returns the quarters of an hour that look regular, and the last of each hour.
+func (b beacon) Windows(ctx context.Context, db detect.DB, span detect.Window) ([]time.Time, error) {
+	return detect.Windows(ctx, db, b.Info(), detect.Compose(beaconWindowsSQL), b.own.Params().With("min_concentration", detect.Decimal(b.c.MinConcentration)), span)
 }
 
 // Detect asks for the pairs and scores them.

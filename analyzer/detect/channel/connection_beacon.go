@@ -13,6 +13,9 @@ import (
 //go:embed connection_beacon.sql
 var connectionBeaconSQL string
 
+//go:embed connection_beacon_windows.sql
+var connectionBeaconWindowsSQL string
+
 // ConnectionBeaconConfig are the thresholds of connection_beacon.
 type ConnectionBeaconConfig struct {
 	MaxSpread  float64 `conf:"max_spread" help:"greatest standard deviation of the packets in a minute, as a share of their mean; of the octets twice that"`
@@ -50,6 +53,8 @@ The window is judged with the ten minutes before it. The score is a product: eve
 			a.EvidenceParams["port"], a.EvidenceParams["site"] = detect.Number(r.Port), r.Site
 			return detect.Raise
 		},
+		Find:       detect.Compose(connectionBeaconWindowsSQL),
+		FindParams: detect.Params{"logins": loginPorts},
 	})
 }
 

@@ -12,6 +12,9 @@ import (
 //go:embed tunnelled.sql
 var tunnelledSQL string
 
+//go:embed tunnelled_windows.sql
+var tunnelledWindowsSQL string
+
 // TunnelledConfig are the thresholds of tunnelled.
 type TunnelledConfig struct {
 	MaxClients int `conf:"max_clients" help:"inside hosts in 10 minutes that do the same, above which it is a service of the place"`
@@ -42,6 +45,7 @@ number of clients), 0.2 volume (logarithm of the octets, 1 at 10 MB). Medium for
 			a.EvidenceParams["port"], a.EvidenceParams["site"] = detect.Number(r.Port), r.Site
 			return detect.Raise
 		},
+		Find: detect.Compose(tunnelledWindowsSQL),
 	})
 }
 
