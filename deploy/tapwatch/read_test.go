@@ -39,7 +39,7 @@ func readJSON(t *testing.T, path string) (f findings) {
 
 // detectors that have to notice what labels.tsv calls by a family.
 var detectors = map[string]string{"scan": "portscan_vertical", "sweep": "portscan_horizontal", "flood": "syn_flood",
-	"beacon": "beacon", "exfiltration": "exfiltration", "volume": "volume_anomaly"}
+	"beacon": "beacon", "exfiltration": "exfiltration", "volume": "host_behaviour"}
 
 // Each recorded attack is noticed with its actor or victim and within its time,
 // and nothing else is said above low: the backup and the polls stay quiet.
