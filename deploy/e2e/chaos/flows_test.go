@@ -303,6 +303,7 @@ var columnText = []struct {
 	{"tls_handshake_us", "", func(r *flow.Record) string { return whole(r.TLSHandshake) }},
 	{"http_latencies_us", "arrayStringConcat(http_latencies_us, '|')", func(r *flow.Record) string { return wholes(r.HTTPLatencies) }},
 	{"dns_latencies_us", "arrayStringConcat(dns_latencies_us, '|')", func(r *flow.Record) string { return wholes(r.DNSLatencies) }},
+	{"origin", "", func(r *flow.Record) string { return r.Origin }},
 }
 
 func whole[T ~uint8 | ~uint16 | ~uint32 | ~uint64 | ~int32 | ~int64](n T) string {
