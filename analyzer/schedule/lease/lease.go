@@ -33,12 +33,14 @@ var statements embed.FS
 
 // Config is how long a lease holds.
 type Config struct {
-	Length time.Duration // from its renewal, at least a second; a third of it passes between renewals
+	Length time.Duration // from its renewal, at least a second; a fifth of it passes between renewals
 	Holder string        // name of this process; empty: host, process id, their place, and a random part
 }
 
-// DefaultConfig lets another analyzer take over within about 15 s.
-func DefaultConfig() Config { return Config{Length: 10 * time.Second} }
+// DefaultConfig lets an analyzer of another machine take over within about 25 s,
+// and one of the same machine within 3 s; a database that takes up to 10 s for a
+// renewal does no harm.
+func DefaultConfig() Config { return Config{Length: 15 * time.Second} }
 
 // Lease is one process's view of the lease. Its methods are safe for concurrent
 // use.
@@ -99,7 +101,7 @@ func (l *Lease) Term() uint64 {
 // and returns nil. Trouble with ClickHouse is logged and waited out: while it
 // lasts the lease runs out.
 func (l *Lease) Run(ctx context.Context) error {
-	tick := time.NewTicker(max(l.cfg.Length/3, time.Millisecond))
+	tick := time.NewTicker(max(l.cfg.Length/5, time.Millisecond))
 	defer tick.Stop()
 	was, failing := false, false
 	for {
@@ -132,7 +134,7 @@ type row struct {
 
 // try renews the lease, or takes it if it is free.
 func (l *Lease) try(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, l.cfg.Length/2)
+	ctx, cancel := context.WithTimeout(ctx, l.cfg.Length*2/3)
 	defer cancel()
 	newest, err := l.newest(ctx)
 	if err != nil {

@@ -67,7 +67,7 @@ func analyze(text string) error {
 	if err != nil {
 		return err
 	}
-	hold := lease.New(lease.Config{Length: 3 * time.Second}, "analyzer", conn, log, nil)
+	hold := lease.New(lease.Config{Length: 6 * time.Second}, "analyzer", conn, log, nil)
 	pace := schedule.DefaultConfig()
 	pace.Interval, pace.Provisional = 100*time.Millisecond, 0
 	s := schedule.New(pace, conn, recon.All(detecttest.Own(), recon.DefaultConfig())[:1], log, nil, nil)
@@ -105,7 +105,7 @@ func scanned(t *testing.T, conn driver.Conn, i int) {
 // between telling and noting it: then the same message comes again.
 // TAPWATCH_KILLS says how often.
 func TestTakeover(t *testing.T) {
-	kills := 5
+	kills := 4
 	if n, err := strconv.Atoi(os.Getenv("TAPWATCH_KILLS")); err == nil {
 		kills = n
 	}
@@ -147,7 +147,7 @@ func TestTakeover(t *testing.T) {
 		tick := time.NewTicker(100 * time.Millisecond)
 		defer tick.Stop()
 		var got uint64
-		for deadline := time.Now().Add(90 * time.Second); time.Now().Before(deadline); <-tick.C {
+		for deadline := time.Now().Add(150 * time.Second); time.Now().Before(deadline); <-tick.C {
 			if err := conn.QueryRow(t.Context(), sql).Scan(&got); err != nil {
 				t.Fatal(err)
 			}
@@ -155,7 +155,7 @@ func TestTakeover(t *testing.T) {
 				return
 			}
 		}
-		t.Fatalf("%s: %d of %d after 90 s", what, got, want)
+		t.Fatalf("%s: %d of %d after 150 s", what, got, want)
 	}
 	two := map[int]*exec.Cmd{}
 	add := func() { cmd := launch(); two[cmd.Process.Pid] = cmd }
