@@ -17,11 +17,12 @@ type Options struct {
 	Captures string // folder of the shared captures
 	Only     string // cases and parts whose name holds this; empty: all
 	Made     Generated
+	Analyzer string // folder of the analyzer's source, whose tests measure series
 }
 
 // DefaultOptions measures all; the captures are beside the project.
 func DefaultOptions() Options {
-	return Options{Captures: "../../shared/captures", Made: Generated{Seeds: []uint64{1, 2}, Hosts: 20, Days: 3, Visits: 60, Backup: 500_000_000, Calls: 21}}
+	return Options{Captures: "../../shared/captures", Analyzer: "../analyzer", Made: Generated{Seeds: []uint64{1, 2}, Hosts: 20, Days: 3, Visits: 60, Backup: 500_000_000, Calls: 21}}
 }
 
 // Measure runs all cases and prints the report to out; log hears how far it is.
@@ -54,7 +55,13 @@ func Measure(ctx context.Context, o Options, out, log io.Writer) (err error) {
 		}
 		outcomes = append(outcomes, results...)
 	}
-	return report(out, outcomes)
+	series := [2]string{"not run", "not run"}
+	if o.Only == "" {
+		series[0] = seriesFigures(ctx, o.Analyzer, "^TestNAB$", "./baseline", "of 100")
+		series[1] = seriesFigures(ctx, o.Analyzer, ".", "./forecast", "MASE mean")
+	}
+	report(out, outcomes, series)
+	return nil
 }
 
 // captureCases are all captures, each a site of its own.

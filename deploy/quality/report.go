@@ -101,10 +101,10 @@ func (s Summary) Precision() float64 {
 }
 
 // report prints all tables.
-func report(out io.Writer, outcomes []Outcome) error {
+func report(out io.Writer, outcomes []Outcome, series [2]string) {
 	real := slices.DeleteFunc(slices.Clone(outcomes), func(o Outcome) bool { return !o.Real || o.unlabelled() })
 	made := slices.DeleteFunc(slices.Clone(outcomes), func(o Outcome) bool { return o.Real })
-	goals(out, outcomes)
+	goals(out, outcomes, series)
 	section(out, "Real traffic", Summarise(real))
 	section(out, "Generated traffic", Summarise(made))
 	rest := map[string]int{}
@@ -118,7 +118,6 @@ func report(out io.Writer, outcomes []Outcome) error {
 		}
 	}
 	fmt.Fprintf(out, "\n## %d captures without a label\nSerious incidents, right or wrong: %s\n", n, counts(rest))
-	return nil
 }
 
 // unlabelled says that nothing is known of a part: its incidents are neither right
