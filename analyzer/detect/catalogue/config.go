@@ -11,6 +11,7 @@ import (
 	"github.com/tapwatch/tapwatch/analyzer/detect/access"
 	"github.com/tapwatch/tapwatch/analyzer/detect/behaviour"
 	"github.com/tapwatch/tapwatch/analyzer/detect/channel"
+	"github.com/tapwatch/tapwatch/analyzer/detect/content"
 	"github.com/tapwatch/tapwatch/analyzer/detect/egress"
 	"github.com/tapwatch/tapwatch/analyzer/detect/flood"
 	"github.com/tapwatch/tapwatch/analyzer/detect/novelty"
@@ -28,6 +29,7 @@ type Config struct {
 	Channel   channel.Config   `conf:"channel"`
 	Egress    egress.Config    `conf:"egress"`
 	Behaviour behaviour.Config `conf:"behaviour"`
+	Content   content.Config   `conf:"content"`
 	Novelty   novelty.Config   `conf:"novelty"`
 	Threshold threshold.Config `conf:"threshold"`
 }
@@ -45,6 +47,7 @@ func DefaultConfig() Config {
 		Channel:   channel.DefaultConfig(),
 		Egress:    egress.DefaultConfig(),
 		Behaviour: behaviour.DefaultConfig(),
+		Content:   content.DefaultConfig(),
 		Novelty:   novelty.DefaultConfig(),
 		Threshold: threshold.DefaultConfig(),
 	}
@@ -65,6 +68,7 @@ func (c Config) Check() error {
 		{"channel", c.Channel.Check},
 		{"egress", c.Egress.Check},
 		{"behaviour", c.Behaviour.Check},
+		{"content", c.Content.Check},
 		{"novelty", c.Novelty.Check},
 		{"threshold", c.Threshold.Check},
 	} {
@@ -87,6 +91,7 @@ func All(c Config) []detect.Detector {
 		access.All(own, c.Access),
 		flood.All(own, c.Flood),
 		behaviour.All(own, c.Behaviour),
+		content.All(own, c.Content),
 		novelty.All(own, c.Novelty),
 		threshold.All(own, c.Threshold),
 		egress.All(own, c.Egress),

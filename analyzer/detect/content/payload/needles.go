@@ -9,7 +9,7 @@ func Needles() []string {
 		"${", "#{", "{{", "<%", "&#", "&lt", "&quot", "&apos", "%u", `\u`, "<", "`", "$(", "../", `..\`, "..;", "....", "%c0", "\xc0",
 		"union", "sleep", "benchmark", "waitfor", "select", "extractvalue", "updatexml", "information_schema", "xp_", "load_file", "into outfile", "into dumpfile", "utl_http", "utl_inaddr", "sp_oacreate",
 		"receive_message", "randomblob", "' or", "' and", "'or", "'and", "\" or", "\" and", "\"or", "\"and", "'='", `"="`, "' ||", "'||", "' =", "'/*", "\"/*", "/**/", "/*!",
-		" or ", "+or+", " and ", "+and+", " xor ", "+xor+", ")or", ")and", "||", "&&", "order by", "order+by", "group by", "group+by", "';", "\";", "; drop", ";drop", ";+drop", "; insert", ";insert", ";+insert",
+		" or", "+or", " and", "+and", " xor", "+xor", ")xor", "\t", "\v", "\f", "\r", "\xa0", "/*", ")or", ")and", "||", "&&", "order by", "order+by", "group by", "group+by", "';", "\";", "; drop", ";drop", ";+drop", "; insert", ";insert", ";+insert",
 		"; update", ";update", "; delete", ";delete", ";declare", "; declare", "; exec", ";exec", "'--", "' --", "'#", "' #", "'+--", "')", "\")", "\"--", "chr(", "char(", "case when", "if(", "' -", "'-", "'+", "'\"", "'",
 		"javascript", "onerror", "onload", "onfocus", "onclick", "onmouse", "ontoggle", "onblur", "onstart", "onbegin", "onpointer", "onanim", "ontrans", "oninput", "onchange", "onsubmit", "onwheel", "onpage", "onhash",
 		";", "|", "cmd", "powershell", "/bin/", "wget", "curl", "java.lang", "@ognl", "memberaccess", "getruntime", "processbuilder", "#context", "__", "_self.env", "freemarker", "system(", "passthru", "shell_exec",

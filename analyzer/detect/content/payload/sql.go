@@ -25,7 +25,7 @@ const (
 var sqlRules = rules{
 	{SQL, true, "union select", []string{"union"}, re(`(^-?\d*|['"\d)]\s*|` + out + `[^a-z]*(and|or)?[^;]{0,80})\bunion\s*(all|distinct|distinctrow)?\s*\(?\s*select\s*[\s(+'"@-]*(null|\d+|@@|char\s*\(|chr\s*\(|concat|group_concat|version|user|database|table_name|load_file|unhex|hex\s*\(|0x|from|\w+\s*(,|from\b))`)},
 	{SQL, true, "tautology", []string{"or", "and", "|", "&"}, re(`(^|[^\w])[\w@. -]{0,40}['"` + "`" + `]+[)\s]*` + connective + `(['"]?[a-z0-9_.]{1,24}['"]?)[)\s]*` + comparison + `[\s(]*(\d|['"]|[a-z]{1,24}['"]|[a-z]+\s*(#|--))`)},
-	{SQL, true, "tautology of numbers", []string{"or", "and", "|", "&"}, re(`(^-?\d+(\.\d+)?|^null|\))[)\s]*` + connective + `(['"]\w{0,12}['"]|\d+)[)\s]*` + comparison + `[\s(]*(\d|['"])`)},
+	{SQL, true, "tautology of numbers", []string{"or", "and", "|", "&"}, re(`(^-?\d+(\.\d+)?[)\s]|^null\s|\))[)\s]*` + connective + `(['"]\w{0,12}['"]|\d+)[)\s]*` + comparison + `[\s(]*(\d|['"])`)},
 	{SQL, true, "empty comparison", []string{"'='", `"="`, "''=''", "' = '"}, re(`['"]\s*(or|and|\|\|)\s*['"]+\s*=\s*['"]|^['"]\s*=\s*['"]`)},
 	{SQL, true, "waiting", []string{"sleep", "waitfor", "benchmark", "receive_message", "randomblob"}, re(`\b(pg_sleep\s*\(\s*\d|waitfor\s+delay\s+['"]|benchmark\s*\(\s*\d{3,}|dbms_pipe\.receive_message|dbms_lock\.sleep|randomblob\s*\(\s*\d{6,}|(select|and|or|xor|if|\|\||case)\b.*\bsleep\s*\(\s*\d|['"]\s*[-+|]*\s*\(?\s*sleep\s*\(\s*\d)`)},
 	{SQL, true, "error by xml", []string{"extractvalue", "updatexml"}, re(`\b(extractvalue|updatexml)\s*\(\s*(\d+|[a-z]+|0x|concat|null|rand)`)},
@@ -57,20 +57,24 @@ func sqlSigns(value string) []Sign {
 var word = regexp.MustCompile(`[a-z\x{e0}-\x{24f}]{2,}`)
 
 // prose says whether a value is what people write, an attack within it or not:
-// three words or more before the first thing that no sentence has, and more of
-// them than words of SQL. "how to use ' or 1=1 in php" is, "1' or 1=1" is not.
+// two words or more before the first thing that no sentence has, or one and
+// mostly words behind it. "how to use ' or 1=1 in php" is, "1' or 1=1" is not.
 func prose(value string) bool {
 	at := strings.IndexAny(value, `'"<>();{}=$|`+"`")
 	if at < 0 {
 		at = len(value)
 	}
 	before := 0
-	for _, w := range strings.Fields(value[:at]) {
-		if word.FindString(w) == strings.Trim(w, ".,:!?-") && !sqlWords[w] {
+	words := strings.Fields(value[:at])
+	if at < len(value) && at > 0 && value[at-1] != ' ' && len(words) > 0 { // one that a quote ends is no word by itself
+		words = words[:len(words)-1]
+	}
+	for _, w := range words {
+		if word.FindString(w) == strings.Trim(w, ".,:!?") && !sqlWords[w] {
 			before++
 		}
 	}
-	if before >= 3 {
+	if before >= 2 {
 		return true
 	}
 	// Words behind it as well: "' or 1=1 explained for people who begin".
