@@ -100,7 +100,8 @@ func answers() map[string][]string {
 		"service_health":      nil,
 		"static_threshold":    nil,
 		"drift":               nil,
-		"forecast":            nil,
+		"link_forecast":       nil,
+		"app_forecast":        nil,
 		"link_capacity":       nil,
 	}
 }
