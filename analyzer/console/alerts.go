@@ -35,6 +35,7 @@ type Alert struct {
 	WindowEnd      string              `json:"window_end"`
 	SubScores      map[string]*float64 `json:"sub_scores" doc:"what the score is made of"`
 	Reasons        []string            `json:"reasons" doc:"why this severity"`
+	Unless         []string            `json:"unless" doc:"what would have kept it from being raised"`
 	EvidenceSQL    string              `json:"evidence_sql" doc:"statement that proves it, with parameters as {name:Type}; /evidence runs it"`
 	EvidenceParams map[string]string   `json:"evidence_params"`
 	Baseline       any                 `json:"baseline" doc:"what it was compared with, null: nothing"`
@@ -42,13 +43,17 @@ type Alert struct {
 	Completeness   *float64            `json:"completeness" doc:"share of the packets of the window that are in flows when it was judged, null: unknown"`
 	Provisional    bool                `json:"provisional" doc:"the window was still open"`
 	Missing        []string            `json:"missing" doc:"probes that had not passed the window"`
+	Withdrawn      bool                `json:"withdrawn" doc:"no window holds it any more"`
+	SuppressedBy   string              `json:"suppressed_by" doc:"exclusion:ID, or alert:ID of what explains it; empty: nothing"`
+	Related        []string            `json:"related" doc:"of a case: ids of its alerts, in the order of time; what each is stands in baseline"`
+	Status         AlertStatus         `json:"status" doc:"how it stands with those who look after it"`
 	Raised         string              `json:"raised" doc:"wall clock of the first revision"`
 	Updated        string              `json:"updated" doc:"wall clock of this revision"`
 }
 
 const alertColumns = `id, revision, detector, version, title, severity, score, confidence, magnitude, techniques, actor, victim, entities,
 	start, end, window_start, window_end, sub_scores, reasons, evidence_sql, evidence_params, baseline, flow_ids, completeness, provisional,
-	missing, raised, updated`
+	missing, raised, updated, unless, withdrawn, suppressed_by, related`
 
 func scanAlert(rows driver.Rows) (Alert, error) {
 	var a Alert
@@ -58,7 +63,7 @@ func scanAlert(rows driver.Rows) (Alert, error) {
 	var baseline string
 	err := rows.Scan(&a.ID, &a.Revision, &a.Detector, &a.Version, &a.Title, &a.Severity, &score, &confidence, &magnitude, &a.Techniques, &a.Actor,
 		&a.Victim, &a.Entities, &start, &end, &windowStart, &windowEnd, &sub, &a.Reasons, &a.EvidenceSQL, &a.EvidenceParams, &baseline, &a.Flows,
-		&completeness, &a.Provisional, &a.Missing, &raised, &updated)
+		&completeness, &a.Provisional, &a.Missing, &raised, &updated, &a.Unless, &a.Withdrawn, &a.SuppressedBy, &a.Related)
 	if err != nil {
 		return a, err
 	}
@@ -88,6 +93,8 @@ type alertsInput struct {
 	Detector string `query:"detector" maxLength:"64" doc:"name of the detector"`
 	Severity string `query:"severity" enum:"info,low,medium,high,critical" doc:"this severity and those above"`
 	Entity   string `query:"entity" maxLength:"256" doc:"address or name that is concerned: actor, victim, or any of the entities, with or without its role="`
+	State    string `query:"state" enum:"open,acknowledged,closed" doc:"as people set it last; what nobody touched, and what was closed and has become more severe, is open"`
+	Hidden   bool   `query:"hidden" doc:"those that are withdrawn, excluded or explained by another, too"`
 	Limit    int    `query:"limit" minimum:"1" maximum:"1000" default:"100"`
 }
 
@@ -124,6 +131,16 @@ func (c *Console) alerts(ctx context.Context, in *alertsInput) (*answer[Alerts],
 		w.add("actor = {entity:String} OR victim = {entity:String} OR has(entities, {entity:String}) OR arrayExists(e -> substring(e, position(e, '=') + 1) = {entity:String}, entities)",
 			"entity", clickhouse.Text(in.Entity))
 	}
+	if in.State != "" {
+		w.add(`id IN (SELECT e.alert FROM (SELECT alert, argMax(value, (at, id)) AS state, argMax(indexOf(['info', 'low', 'medium', 'high', 'critical'], severity), (at, id)) AS rank
+				FROM incident_events WHERE kind = 'state' GROUP BY alert) AS e
+			INNER JOIN (SELECT id, indexOf(['info', 'low', 'medium', 'high', 'critical'], severity) AS now FROM alerts FINAL) AS a ON a.id = e.alert
+			WHERE if(e.state = 'closed' AND a.now > e.rank, 'open', e.state) = if({state:String} = 'open', e.state, {state:String}) AND if(e.state = 'closed' AND a.now > e.rank, 'open', e.state) != 'open')
+			= ({state:String} != 'open')`, "state", clickhouse.Text(in.State))
+	}
+	if !in.Hidden {
+		w.terms = append(w.terms, "NOT withdrawn AND suppressed_by = ''")
+	}
 	from := ` FROM alerts FINAL WHERE end >= {from:DateTime64(9, 'UTC')} AND start < {to:DateTime64(9, 'UTC')}` + w.sql()
 	err = c.db.each(ctx, "SELECT toString(severity), count()"+from+" GROUP BY 1", w.params, func(rows driver.Rows) error {
 		var severity string
@@ -146,6 +163,9 @@ func (c *Console) alerts(ctx context.Context, in *alertsInput) (*answer[Alerts],
 	})
 	if err != nil {
 		return nil, fmt.Errorf("read alerts: %w", err)
+	}
+	if err := c.statuses(ctx, out.Alerts); err != nil {
+		return nil, err
 	}
 	return &answer[Alerts]{out}, nil
 }
@@ -194,7 +214,11 @@ func (c *Console) alert(ctx context.Context, in *alertInput) (*answer[OneAlert],
 	if err != nil {
 		return nil, err
 	}
-	out := OneAlert{Range: r.tell(), Alert: a}
+	one := []Alert{a}
+	if err := c.statuses(ctx, one); err != nil {
+		return nil, err
+	}
+	out := OneAlert{Range: r.tell(), Alert: one[0]}
 	if out.Completeness, err = c.db.completeness(ctx, r, ""); err != nil {
 		return nil, err
 	}

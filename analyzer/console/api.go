@@ -27,12 +27,21 @@ func badRequest(format string, args ...any) error {
 	return huma.Error400BadRequest(fmt.Sprintf(format, args...))
 }
 
-// register adds an operation. Errors that are not the client's are logged here
-// and told without their inside.
+// register adds an operation that reads. Errors that are not the client's are
+// logged here and told without their inside.
 func register[I, O any](c *Console, api huma.API, id, path, summary, doc string, f func(context.Context, *I) (*O, error)) {
+	operate(c, api, Viewer, http.MethodGet, id, path, summary, doc, f)
+}
+
+// operate adds an operation for a role and those above it.
+func operate[I, O any](c *Console, api huma.API, role Role, method, id, path, summary, doc string, f func(context.Context, *I) (*O, error)) {
+	c.router.allow(role, method+" "+path)
+	if role != Viewer {
+		doc += " Needs the role " + string(role) + "."
+	}
 	huma.Register(api, huma.Operation{
-		OperationID: id, Method: http.MethodGet, Path: path, Summary: summary, Description: doc, RejectUnknownQueryParameters: true,
-		Errors: []int{http.StatusBadRequest, http.StatusUnprocessableEntity, http.StatusServiceUnavailable},
+		OperationID: id, Method: method, Path: path, Summary: summary, Description: doc, RejectUnknownQueryParameters: true, MaxBodyBytes: maxListBody,
+		Errors: []int{http.StatusBadRequest, http.StatusForbidden, http.StatusUnprocessableEntity, http.StatusServiceUnavailable},
 	}, func(ctx context.Context, in *I) (*O, error) {
 		out, err := f(ctx, in)
 		return out, c.tell(id, err)
@@ -68,7 +77,9 @@ type answer[T any] struct{ Body T }
 
 // routes is everything the console answers, behind its door.
 func (c *Console) routes() (http.Handler, error) {
-	mux := http.NewServeMux()
+	mux := newRouter(func() { c.metrics.refused.WithLabelValues("role").Inc() })
+	c.router = mux
+	mux.allow(Viewer, "GET /api/openapi.json", "GET /api/openapi-3.0.json", "GET /api/openapi.yaml", "GET /api/openapi-3.0.yaml", "/api/")
 	config := huma.Config{
 		OpenAPI: &huma.OpenAPI{
 			OpenAPI:    "3.1.0",
@@ -88,6 +99,10 @@ func (c *Console) routes() (http.Handler, error) {
 	c.filterRoutes(api)
 	c.ledgerRoutes(api)
 	c.statusRoutes(api)
+	c.incidentRoutes(api)
+	c.exclusionRoutes(api)
+	c.sweepRoutes(api)
+	c.hostRoutes(api)
 	mux.HandleFunc("/api/", func(w http.ResponseWriter, r *http.Request) {
 		problem(w, http.StatusNotFound, "no such path: /api/openapi.json lists them")
 	})

@@ -3,8 +3,10 @@
 //
 // In come HTTP requests; out go JSON, CSV and a page that asks nobody else for
 // anything. What came off the wire is data all the way: parameters of
-// statements, text nodes of the page, quoted cells of a table. Nothing is
-// written to the database. The connection stays the caller's.
+// statements, text nodes of the page, quoted cells of a table. What
+// people do about incidents, exclusions and sweeps is written through their
+// packages, after it stands in the audit log; all else reads only. The connection
+// stays the caller's.
 package console
 
 import (
@@ -33,6 +35,7 @@ import (
 type Config struct {
 	Listen       string        `conf:"listen" help:"host:port of the page and the API; beyond loopback only with a password; empty: off"`
 	PasswordHash config.Secret `conf:"password_hash" help:"Argon2id hash of the password of the user admin, as analyzer hash-password prints it; file:PATH and env:NAME are resolved; empty: no password, loopback only"`
+	Users        []User        `conf:"users" help:"who else may log in"`
 	TLSCert      string        `conf:"tls_cert" help:"PEM file of the certificate chain; empty: plain HTTP"`
 	TLSKey       string        `conf:"tls_key" help:"PEM file of its key"`
 	MaxSeconds   int           `conf:"max_seconds" help:"seconds that ClickHouse may work on one question; 0: 20"`
@@ -44,6 +47,8 @@ type Config struct {
 	// Detectors describes what the analyzer runs, for /api/v1/detectors; set by
 	// the wiring. What is known only from the tables is shown without it, too.
 	Detectors []Detector
+	// Inside are the own networks, for directions; set by the wiring.
+	Inside []netip.Prefix
 }
 
 // Detector is what a person is told about a detector.
@@ -76,7 +81,7 @@ func (c Config) Validate() error {
 	if err != nil {
 		return kit.Hint(fmt.Errorf("console listen %q: not host:port", c.Listen), "write it as "+DefaultListen)
 	}
-	if c.PasswordHash == "" && !loopback(host) {
+	if c.PasswordHash == "" && len(c.Users) == 0 && !loopback(host) {
 		return kit.Hint(fmt.Errorf("console listen %s: %w", c.Listen, ErrUnprotected),
 			"make a hash with `analyzer hash-password` and set console.password_hash, or listen on "+DefaultListen)
 	}
@@ -84,6 +89,9 @@ func (c Config) Validate() error {
 		if _, err := parseHash(c.PasswordHash.Reveal()); err != nil {
 			return kit.Hint(fmt.Errorf("console password_hash: %w", err), "make one with `analyzer hash-password`")
 		}
+	}
+	if err := checkUsers(c.Users); err != nil {
+		return err
 	}
 	if (c.TLSCert == "") != (c.TLSKey == "") {
 		return kit.Hint(errors.New("console tls: only one of tls_cert and tls_key is set"), "set both or none")
@@ -111,6 +119,8 @@ type Console struct {
 	lang    *query.Language
 	planner *query.Planner
 	door    *door
+	stores  stores
+	router  *router
 	handler http.Handler
 	metrics *metrics
 
@@ -142,6 +152,7 @@ func New(cfg Config, conn driver.Conn, log *slog.Logger, reg prometheus.Register
 	}
 	c := &Console{cfg: cfg, log: log, metrics: newMetrics(reg)}
 	c.db = newDatabase(cfg, conn, c.metrics)
+	c.stores = newStores(conn, log)
 	c.lang, c.planner = query.New(), query.NewPlanner(c.db.asker)
 	var err error
 	if c.door, err = newDoor(cfg, log, c.metrics); err != nil {

@@ -22,7 +22,7 @@ import (
 // name points here gets nothing, DNS rebinding).
 type door struct {
 	password bool
-	hash     hash
+	accounts map[string]account
 	secure   bool // cookies over TLS only
 	log      *slog.Logger
 	metrics  *metrics
@@ -33,10 +33,10 @@ type door struct {
 	lock     lockout
 	checks   chan struct{} // a check takes 64 MiB
 	key      [32]byte      // of this process, for good
-	known    knownPassword
+	known    knownPasswords
 }
 
-// user is the only one there is.
+// user is the one of Config.PasswordHash.
 const user = "admin"
 
 const cookieName = "tapwatch_session"
@@ -44,16 +44,15 @@ const cookieName = "tapwatch_session"
 func newDoor(cfg Config, log *slog.Logger, m *metrics) (*door, error) {
 	d := &door{log: log, metrics: m, now: time.Now, secure: cfg.TLSCert != "", checks: make(chan struct{}, 2)}
 	rand.Read(d.key[:])
-	if cfg.PasswordHash == "" {
-		return d, nil
-	}
 	var err error
+	if d.accounts, err = accountsOf(cfg); err != nil || len(d.accounts) == 0 {
+		return d, err
+	}
 	if d.form, err = template.ParseFS(assets, "assets/login.html"); err != nil {
 		return nil, fmt.Errorf("parse login page: %w", err)
 	}
 	d.password = true
-	d.hash, err = parseHash(cfg.PasswordHash.Reveal())
-	return d, err
+	return d, nil
 }
 
 // open are the paths that need no session.
@@ -71,7 +70,7 @@ func (d *door) guard(h http.Handler) http.Handler {
 				problem(w, http.StatusMisdirectedRequest, "without a password the console answers only to localhost and loopback addresses, not to "+layoutSafe(r.Host))
 				return
 			}
-			h.ServeHTTP(w, r)
+			h.ServeHTTP(w, nobodyElse.in(r))
 			return
 		}
 		switch {
@@ -79,8 +78,19 @@ func (d *door) guard(h http.Handler) http.Handler {
 			d.login(w, r)
 		case r.URL.Path == "/logout":
 			d.logout(w, r)
-		case open(r.URL.Path), d.admitted(w, r):
+		case open(r.URL.Path):
 			h.ServeHTTP(w, r)
+		default:
+			who, ok := d.admitted(w, r)
+			if !ok {
+				return
+			}
+			if !who.meant(r) {
+				d.metrics.refused.WithLabelValues("csrf").Inc()
+				problem(w, http.StatusForbidden, "the request has no valid token: reload the page")
+				return
+			}
+			h.ServeHTTP(w, who.in(r))
 		}
 	})
 	cross.SetDenyHandler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -100,7 +110,7 @@ func (d *door) guard(h http.Handler) http.Handler {
 		if d.secure {
 			head.Set("Strict-Transport-Security", "max-age=31536000")
 		}
-		r.Body = http.MaxBytesReader(w, r.Body, 16<<10)
+		r.Body = http.MaxBytesReader(w, r.Body, largest(r))
 		checked.ServeHTTP(w, r)
 	})
 }
@@ -116,32 +126,32 @@ func (d *door) local(host string) bool {
 
 // admitted says whether a request has a session or the password itself (HTTP
 // Basic, for scripts); if not, it has been answered.
-func (d *door) admitted(w http.ResponseWriter, r *http.Request) bool {
-	if _, ok := d.session(r); ok {
-		return true
+func (d *door) admitted(w http.ResponseWriter, r *http.Request) (identity, bool) {
+	if s, ok := d.session(r); ok {
+		return identity{s.user, d.accounts[s.user].role, s.csrf}, true
 	}
 	if name, password, ok := r.BasicAuth(); ok {
 		wait, good := d.check(r, name, password)
 		if good {
-			return true
+			return identity{name: name, role: d.accounts[name].role}, true
 		}
 		if wait > 0 {
 			d.locked(w, wait)
-			return false
+			return identity{}, false
 		}
 	}
 	d.metrics.refused.WithLabelValues("no_session").Inc()
 	if r.Method == http.MethodGet && r.URL.Path == "/" {
 		http.Redirect(w, r, "/login", http.StatusSeeOther)
-		return false
+		return identity{}, false
 	}
 	// No WWW-Authenticate for the page's own requests: a browser would ask for
 	// the password in a box of its own.
 	if r.Header.Get("Sec-Fetch-Mode") == "" {
 		w.Header().Set("WWW-Authenticate", `Basic realm="tapwatch", charset="UTF-8"`)
 	}
-	problem(w, http.StatusUnauthorized, "log in at /login, or send the user admin and the password (HTTP Basic)")
-	return false
+	problem(w, http.StatusUnauthorized, "log in at /login, or send user and password (HTTP Basic)")
+	return identity{}, false
 }
 
 func (d *door) locked(w http.ResponseWriter, wait time.Duration) {
@@ -160,7 +170,7 @@ func (d *door) check(r *http.Request, name, password string) (wait time.Duration
 	mac := hmac.New(sha256.New, d.key[:])
 	mac.Write([]byte(name + "\x00" + password))
 	sum := [32]byte(mac.Sum(nil))
-	if d.known.is(sum) {
+	if d.known.is(name, sum) {
 		return 0, true
 	}
 	// The failure is written down before the slow check, so that many at once
@@ -172,8 +182,14 @@ func (d *door) check(r *http.Request, name, password string) (wait time.Duration
 	case <-r.Context().Done():
 		return 0, false
 	}
-	good = len(password) <= maxPassword && d.hash.match(password)
-	good = subtle.ConstantTimeCompare([]byte(name), []byte(user)) == 1 && good
+	// Whoever it is, a check takes as long.
+	a, known := d.accounts[name]
+	if !known {
+		for _, a = range d.accounts {
+			break
+		}
+	}
+	good = len(password) <= maxPassword && a.hash.match(password) && known
 	if !good {
 		d.metrics.logins.WithLabelValues("wrong").Inc()
 		d.log.Warn("wrong password for the console", "from", from)
@@ -181,8 +197,16 @@ func (d *door) check(r *http.Request, name, password string) (wait time.Duration
 	}
 	d.metrics.logins.WithLabelValues("good").Inc()
 	d.lock.forgive(from)
-	d.known.set(sum)
+	d.known.set(name, sum)
 	return 0, true
+}
+
+// largest is how long the body of a request may be, in octets.
+func largest(r *http.Request) int64 {
+	if r.Method == http.MethodPost && r.URL.Path == "/api/v1/sweeps" {
+		return maxListBody
+	}
+	return 16 << 10
 }
 
 // remote is the address a request came from; of IPv6 its /64, which one machine
@@ -233,7 +257,7 @@ func (d *door) login(w http.ResponseWriter, r *http.Request) {
 		if c, err := r.Cookie(cookieName); err == nil {
 			d.sessions.end(c.Value)
 		}
-		http.SetCookie(w, d.cookie(d.sessions.begin(d.now()), int(sessionLength/time.Second)))
+		http.SetCookie(w, d.cookie(d.sessions.begin(r.PostFormValue("user"), d.now()), int(sessionLength/time.Second)))
 		http.Redirect(w, r, "/", http.StatusSeeOther)
 	default:
 		w.Header().Set("Allow", "GET, HEAD, POST")

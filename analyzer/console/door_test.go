@@ -251,7 +251,7 @@ func TestLockOut(t *testing.T) {
 	}
 	var s sessions
 	for range maxSessions + 10 {
-		s.begin(now)
+		s.begin(user, now)
 	}
 	if len(s.all) > maxSessions {
 		t.Errorf("%d sessions are kept", len(s.all))

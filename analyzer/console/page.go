@@ -15,7 +15,7 @@ var assets embed.FS
 
 // pageRoutes serves the page and what it is made of. All of it is in the
 // binary; nothing is fetched from elsewhere.
-func (c *Console) pageRoutes(mux *http.ServeMux) error {
+func (c *Console) pageRoutes(mux *router) error {
 	page, err := template.ParseFS(assets, "assets/page.html")
 	if err != nil {
 		return fmt.Errorf("parse page: %w", err)
@@ -41,6 +41,7 @@ func (c *Console) pageRoutes(mux *http.ServeMux) error {
 		case ".svg":
 			kind = "image/svg+xml"
 		}
+		mux.allow(Viewer, "GET /assets/"+f.Name())
 		mux.HandleFunc("GET /assets/"+f.Name(), func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Type", kind)
 			_, _ = w.Write(body)
@@ -50,6 +51,7 @@ func (c *Console) pageRoutes(mux *http.ServeMux) error {
 	if err != nil {
 		return err
 	}
+	mux.allow(Viewer, "GET /favicon.ico", "GET /{$}")
 	mux.HandleFunc("GET /favicon.ico", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "image/svg+xml")
 		_, _ = w.Write(icon)
@@ -57,10 +59,11 @@ func (c *Console) pageRoutes(mux *http.ServeMux) error {
 	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, r *http.Request) {
 		s, _ := c.door.session(r)
 		w.Header().Set("Content-Type", "text/html; charset=utf-8")
+		who := whoIs(r.Context())
 		_ = page.Execute(w, struct {
-			CSRF     string
-			Password bool
-		}{s.csrf, c.door.password && s.csrf != ""})
+			CSRF, User, Role string
+			Password         bool
+		}{s.csrf, who.name, string(who.role), c.door.password && s.csrf != ""})
 	})
 	return nil
 }

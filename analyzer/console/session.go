@@ -16,6 +16,7 @@ const (
 
 // session is one login. The name of it is in the cookie only.
 type session struct {
+	user  string
 	csrf  string
 	began time.Time
 	used  time.Time
@@ -28,9 +29,9 @@ type sessions struct {
 	all map[string]*session
 }
 
-// begin makes a session and returns its name. When there are too many the one
+// begin makes a session of a user and returns its name. When there are too many the one
 // that was not used for longest ends.
-func (s *sessions) begin(now time.Time) string {
+func (s *sessions) begin(user string, now time.Time) string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.all == nil {
@@ -48,7 +49,7 @@ func (s *sessions) begin(now time.Time) string {
 		delete(s.all, oldest)
 	}
 	name := rand.Text()
-	s.all[name] = &session{csrf: rand.Text(), began: now, used: now}
+	s.all[name] = &session{user: user, csrf: rand.Text(), began: now, used: now}
 	return name
 }
 
@@ -159,24 +160,27 @@ func (l *lockout) forgive(from string) {
 	delete(l.all, from)
 }
 
-// knownPassword spares scripts the slow check of a password that was good
-// before; it keeps a keyed sum of it.
-type knownPassword struct {
+// knownPasswords spares scripts the slow check of names and passwords that were
+// good before; it keeps keyed sums of them, one for each user.
+type knownPasswords struct {
 	mu   sync.Mutex
-	have bool
-	sum  [32]byte
+	sums map[string][32]byte
 }
 
-func (k *knownPassword) is(sum [32]byte) bool {
+func (k *knownPasswords) is(name string, sum [32]byte) bool {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	return k.have && subtle.ConstantTimeCompare(k.sum[:], sum[:]) == 1
+	have, ok := k.sums[name]
+	return ok && subtle.ConstantTimeCompare(have[:], sum[:]) == 1
 }
 
-func (k *knownPassword) set(sum [32]byte) {
+func (k *knownPasswords) set(name string, sum [32]byte) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	k.have, k.sum = true, sum
+	if k.sums == nil {
+		k.sums = map[string][32]byte{}
+	}
+	k.sums[name] = sum
 }
 
 // seconds rounds a wait up.

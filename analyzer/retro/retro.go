@@ -37,6 +37,7 @@ func statement(name string) string {
 
 // States of a Sweep.
 const (
+	Asked   = "asked" // the next Pass begins it
 	Running = "running"
 	Done    = "done"
 	Failed  = "failed" // it is tried again
@@ -52,7 +53,7 @@ type Sweep struct {
 	Who        string // asked for it, empty: nobody, it was new
 	Lists      []string
 	Indicators uint64
-	State      string // Running, Done or Failed
+	State      string // Asked, Running, Done or Failed
 	Error      string
 	Parts      uint32 // pieces of history
 	PartsDone  uint32

@@ -111,7 +111,24 @@ func (s *Sweeper) Pass(ctx context.Context) error {
 // Sweep looks for the indicators of a list at once, for who, and returns when
 // all is looked through. Cut short, it is ended by the next Pass.
 func (s *Sweeper) Sweep(ctx context.Context, name, who string, list []Indicator) (Sweep, error) {
+	w, err := s.take(ctx, name, who, list, Running)
+	if err != nil {
+		return w, err
+	}
+	err = s.work(ctx, &w)
+	return w, err
+}
+
+// Ask stores a list for who, which the next Pass of the analyzer that works looks
+// for.
+func (s *Sweeper) Ask(ctx context.Context, name, who string, list []Indicator) (Sweep, error) {
+	return s.take(ctx, name, who, list, Asked)
+}
+
+// take stores a list, and the sweep for it.
+func (s *Sweeper) take(ctx context.Context, name, who string, list []Indicator, state string) (Sweep, error) {
 	w := s.begin("file:"+name, who)
+	w.State = state
 	w.Lists, w.Indicators = []string{w.Source}, uint64(len(list))
 	batch, err := s.conn.PrepareBatch(stored(ctx), "INSERT INTO retro_indicators (sweep, kind, value, list, confidence, net, bits)")
 	if err != nil {
@@ -125,10 +142,7 @@ func (s *Sweeper) Sweep(ctx context.Context, name, who string, list []Indicator)
 	if err := batch.Send(); err != nil {
 		return w, fmt.Errorf("store the list: %w", err)
 	}
-	if err := s.note(ctx, &w); err != nil {
-		return w, err
-	}
-	return w, s.work(ctx, &w)
+	return w, s.note(ctx, &w)
 }
 
 func (s *Sweeper) begin(source, who string) Sweep {

@@ -7,7 +7,7 @@ CREATE TABLE IF NOT EXISTS retro_sweeps
     who         String COMMENT 'asked for it, empty: nobody, it was new',
     lists       Array(String),
     indicators  UInt64,
-    state       LowCardinality(String) COMMENT 'running, done or failed',
+    state       LowCardinality(String) COMMENT 'asked, running, done or failed',
     error       String,
     parts       UInt32 COMMENT 'pieces of history to look through',
     parts_done  UInt32,
