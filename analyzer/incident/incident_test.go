@@ -94,11 +94,11 @@ func TestExplained(t *testing.T) {
 		{"another actor", []*alert.Alert{beacon, made("guess", "brute_force", "T1110", alert.Medium, "10.0.0.6", server, 9, 2)}, ""},
 		{"another time", []*alert.Alert{beacon, made("guess", "brute_force", "T1110", alert.Medium, host, server, 12, 2)}, ""},
 		{"too mild", []*alert.Alert{made("beacon", "beacon", "T1071", alert.High, host, server, 9, 2), made("guess", "portscan_vertical", "T1110", alert.Low, host, server, 9, 2)}, ""},
-		{"the same octets", []*alert.Alert{made("volume", "volume_anomaly", "T1071", alert.Medium, host, "", 9, 1), made("exfil", "exfiltration", "T1048", alert.High, host, outside, 9, 1)}, "volume exfil"},
+		{"the same octets", []*alert.Alert{made("volume", "host_behaviour", "T1071", alert.Medium, host, "", 9, 1), made("exfil", "exfiltration", "T1048", alert.High, host, outside, 9, 1)}, "volume exfil"},
 		{"the same packets", []*alert.Alert{made("packets", "packet_flood", "T1498", alert.High, "", server, 9, 1), made("syns", "syn_flood", "T1498", alert.High, "", server, 9, 1)}, "packets syns"},
 		{"other packets", []*alert.Alert{made("packets", "packet_flood", "T1498", alert.High, "", server, 9, 1), made("syns", "syn_flood", "T1498", alert.High, "", host, 9, 1)}, ""},
 		{"the same scan", []*alert.Alert{made("stealth", "stealth_scan", "T1046", alert.Medium, host, "", 9, 1), made("scan", "portscan_vertical", "T1046", alert.Medium, host, server, 9, 1)}, "stealth scan"},
-		{"the flooded", []*alert.Alert{made("volume", "volume_anomaly", "T1071", alert.Medium, server, "", 9, 1), made("flood", "syn_flood", "T1498", alert.High, "", server, 9, 1)}, "volume flood"},
+		{"the flooded", []*alert.Alert{made("volume", "host_behaviour", "T1071", alert.Medium, server, "", 9, 1), made("flood", "syn_flood", "T1498", alert.High, "", server, 9, 1)}, "volume flood"},
 	}
 	for _, test := range tests {
 		var got []string
