@@ -1,6 +1,7 @@
 package model
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"math"
@@ -193,4 +194,39 @@ func (e Evaluation) Print(out io.Writer) error {
 		fmt.Fprintf(w, "%s\t%s\t%d\n", c.Class, c.Answer, c.Flows)
 	}
 	return w.Flush()
+}
+
+// Tally is what a model takes the flows to a server and port for.
+type Tally struct {
+	Server     string
+	Port       uint16
+	Name       string // the server's, as clients asked for it
+	Class      string
+	Flows      int
+	Confidence float64 // mean
+}
+
+// Tally classifies flows and counts the answers, most first.
+func (m *Model) Tally(flows []Labelled) []Tally {
+	sums := map[Tally]Tally{}
+	for _, l := range flows {
+		if !l.Flow.Usable() {
+			continue
+		}
+		a := m.Classify(FeaturesOf(&l.Flow))
+		key := Tally{Server: l.Flow.Server, Port: l.Flow.Port, Name: l.Flow.SNI, Class: a.Class}
+		t := sums[key]
+		t.Flows++
+		t.Confidence += a.Confidence
+		sums[key] = t
+	}
+	var list []Tally
+	for key, t := range sums {
+		key.Flows, key.Confidence = t.Flows, t.Confidence/float64(t.Flows)
+		list = append(list, key)
+	}
+	slices.SortFunc(list, func(a, b Tally) int {
+		return cmp.Or(b.Flows-a.Flows, cmp.Compare(a.Server, b.Server), cmp.Compare(a.Port, b.Port), cmp.Compare(a.Name, b.Name), cmp.Compare(a.Class, b.Class))
+	})
+	return list
 }

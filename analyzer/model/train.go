@@ -42,17 +42,11 @@ func DefaultConfig() Config {
 // the caller and set here respectively.
 func Train(flows []Labelled, c Config) (file.File[*Model], error) {
 	out := file.File[*Model]{Kind: Kind, Version: Version, Seed: c.Seed}
-	flows = enough(tidy(flows), c)
-	var train, held []Labelled
-	for _, l := range flows {
-		if share(c.Seed, "held", l.Host) < c.Held {
-			held = append(held, l)
-		} else {
-			train = append(train, l)
-		}
-	}
-	// Classes that only held-back hosts have are not learnt.
-	kept := enough(train, Config{MinFlows: 1, MinHosts: 1, MaxClass: c.MaxClass, Seed: c.Seed})
+	flows = tidy(flows)
+	isHeld := func(l Labelled) bool { return share(c.Seed, "held", l.Host) < c.Held }
+	// Held back are also classes that are not learnt: the answer to them is Unknown.
+	held := slices.DeleteFunc(enough(flows, Config{MaxClass: c.MaxClass, Seed: c.Seed}), func(l Labelled) bool { return !isHeld(l) })
+	kept := slices.DeleteFunc(enough(flows, c), isHeld)
 	classes := classesOf(kept)
 	if len(classes) < 2 {
 		return out, fmt.Errorf("train model: %d classes have %d flows of %d hosts or more, at least 2 are needed", len(classes), c.MinFlows, c.MinHosts)

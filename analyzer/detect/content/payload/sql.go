@@ -92,6 +92,6 @@ func prose(value string) bool {
 // sqlWords are words of SQL, and of other attacks, that are English, too.
 var sqlWords = map[string]bool{"select": true, "from": true, "where": true, "union": true, "all": true, "and": true, "or": true, "not": true, "null": true, "like": true,
 	"order": true, "by": true, "group": true, "having": true, "limit": true, "insert": true, "into": true, "update": true, "set": true, "delete": true, "drop": true,
-	"table": true, "database": true, "exec": true, "declare": true, "as": true, "case": true, "when": true, "then": true, "else": true, "end": true, "exists": true,
-	"between": true, "in": true, "is": true, "user": true, "users": true, "password": true, "username": true, "version": true, "waitfor": true, "delay": true, "values": true,
+	"table": true, "database": true, "exec": true, "declare": true, "case": true, "when": true, "then": true, "else": true, "end": true, "exists": true,
+	"between": true, "user": true, "users": true, "password": true, "username": true, "version": true, "waitfor": true, "delay": true, "values": true,
 	"cat": true, "wget": true, "curl": true, "bash": true, "sh": true, "ping": true, "echo": true, "powershell": true, "cmd": true}
