@@ -21,8 +21,8 @@ var dgaNamesSQL string
 //go:embed dga_windows.sql
 var dgaWindowsSQL string
 
-// dgaPairs are the 200 commonest pairs of letters in the registered names of 7000
-// popular domains: 84 % of the pairs there, 30 % of those in random letters.
+// dgaPairs are the 200 commonest pairs of letters in the registered names of 5937
+// popular domains: 84 % of the pairs there, 30 % of all there can be.
 //
 //go:embed dga_pairs.txt
 var dgaPairs string
@@ -62,7 +62,7 @@ before it. How a name reads is told by its pairs of letters: the share of them t
 		Parameters: []detect.Parameter{
 			{Name: "min_domains", Value: fmt.Sprint(c.MinDomains), Doc: "as Slips: 10 NXDOMAIN"},
 			{Name: "min_share", Value: detect.Decimal(c.MinShare), Doc: "more than half"},
-			{Name: "max_familiar", Value: detect.Decimal(c.MaxFamiliar), Doc: "names held back from the count have 0.75 on average, random letters 0.30"},
+			{Name: "max_familiar", Value: detect.Decimal(c.MaxFamiliar), Doc: "popular names held back from the count have 0.72 together, random letters 0.30"},
 			{Name: "own_zones", Value: strings.Join(c.OwnZones, " "), Doc: "zones of the own network"},
 		},
 	}
