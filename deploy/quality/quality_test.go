@@ -82,8 +82,9 @@ func TestFloors(t *testing.T) {
 	}
 	for what, pair := range map[string][2]map[string]int{"serious incidents about nothing": {got.False, want.False}, "further incidents for the same thing": {got.Twice, want.Twice}} {
 		for name, n := range pair[0] {
-			if n > pair[1][name] {
-				t.Errorf("%s: %d %s, at most %d are allowed", name, n, what, pair[1][name])
+			// A case without a recorded figure is measured, and held to none yet.
+			if most, recorded := pair[1][name]; recorded && n > most {
+				t.Errorf("%s: %d %s, at most %d are allowed", name, n, what, most)
 			}
 		}
 	}
