@@ -1,7 +1,7 @@
 // Package analyzer judges stored flows: detectors over windows of traffic time,
 // alerts with their proof, notifications, and the console. In comes what the
 // collector has stored in ClickHouse; out go rows of alerts, job_runs and
-// deliveries, messages to the sinks, and the pages and API of the console.
+// deliveries, messages to the sinks, and the pages and API of the console, reports, and calls of the hooks that respond.
 package analyzer
 
 import (
@@ -16,6 +16,7 @@ import (
 	"github.com/tapwatch/tapwatch/analyzer/console"
 	"github.com/tapwatch/tapwatch/analyzer/detect"
 	"github.com/tapwatch/tapwatch/analyzer/notify"
+	"github.com/tapwatch/tapwatch/analyzer/report"
 	"github.com/tapwatch/tapwatch/analyzer/respond"
 	"github.com/tapwatch/tapwatch/analyzer/schedule"
 	"github.com/tapwatch/tapwatch/analyzer/schedule/lease"
@@ -62,6 +63,14 @@ func Run(ctx context.Context, cfg Config) error {
 	if err != nil {
 		return err
 	}
+	maker, err := Reports(cfg, conn)
+	if err != nil {
+		return err
+	}
+	reports, err := report.NewKeeper(maker, o.Log, o.Registry)
+	if err != nil {
+		return err
+	}
 	stages := ops.StageLatency(o.Registry, "analyzer")
 	o.Ready("clickhouse", errors.New("not looked at yet"))
 
@@ -76,6 +85,7 @@ func Run(ctx context.Context, cfg Config) error {
 		notifier.While(hold.Held)
 		g.Go(func() error { return notifier.Run(ctx) })
 		g.Go(func() error { return responder.Run(ctx, hold.Held) })
+		g.Go(func() error { return reports.Run(ctx, hold.Held) })
 		s := schedule.New(cfg.Schedule, conn, detectors, o.Log, o.Registry, stages)
 		s.While(hold.Held)
 		keep(cfg, conn, s.Alerts(), o).run(ctx, g, hold)

@@ -9,6 +9,7 @@ import (
 	"github.com/tapwatch/tapwatch/analyzer/detect/catalogue"
 	"github.com/tapwatch/tapwatch/analyzer/incident"
 	"github.com/tapwatch/tapwatch/analyzer/notify"
+	"github.com/tapwatch/tapwatch/analyzer/report"
 	"github.com/tapwatch/tapwatch/analyzer/respond"
 	"github.com/tapwatch/tapwatch/analyzer/schedule"
 	"github.com/tapwatch/tapwatch/proto/kit/clickhouse"
@@ -23,6 +24,7 @@ type Config struct {
 	Cases      incident.CaseConfig `conf:"cases"`
 	Schedule   schedule.Config     `conf:"schedule"`
 	Notify     notify.Config       `conf:"notify"`
+	Report     report.Config       `conf:"report"`
 	Respond    respond.Config      `conf:"respond"`
 	Console    console.Config      `conf:"console"`
 	Ops        ops.Config          `conf:"ops"`
@@ -36,6 +38,7 @@ func DefaultConfig() Config {
 		Cases:      incident.DefaultCaseConfig(),
 		Schedule:   schedule.DefaultConfig(),
 		Notify:     notify.DefaultConfig(),
+		Report:     report.DefaultConfig(),
 		Respond:    respond.DefaultConfig(),
 		Console:    console.DefaultConfig(),
 		Ops:        ops.Config{Listen: "127.0.0.1:9613"},
@@ -54,6 +57,9 @@ func (cfg Config) Check() error {
 		return fmt.Errorf("cases.%w", err)
 	}
 	if err := cfg.Notify.Check(); err != nil {
+		return err
+	}
+	if err := cfg.Report.Check(); err != nil {
 		return err
 	}
 	if err := cfg.Respond.Check(); err != nil {
