@@ -12,5 +12,5 @@ type (
 	Window   = detect.Window
 )
 
-// Detectors returns all that cfg makes.
+// Detectors returns those of the catalogue, without rules of a user's own.
 func Detectors(cfg Config) []Detector { return catalogue.All(cfg.Detect) }

@@ -143,6 +143,8 @@ func TestRights(t *testing.T) {
 		"reader": {"SELECT count() FROM flows", "SELECT * FROM flows_1h", "SELECT * FROM ledger", "SELECT * FROM first_seen", "SELECT * FROM system.tables WHERE database = 'tapwatch'",
 			"SELECT dictGet('networks_trie', 'name', toIPv6('10.0.0.1'))", "EXPLAIN SELECT count() FROM flows", "SELECT * FROM asset_at(ip = '10.0.0.5', time = '2026-11-01 12:00:00')"},
 		"analyzer": {"SELECT count() FROM flows", "SELECT count() FROM ledger", "INSERT INTO alerts (id) VALUES ('x')",
+			"INSERT INTO leases (name) VALUES ('x')", "INSERT INTO exclusions (id) VALUES ('x')", "INSERT INTO incident_events (alert) VALUES ('x')",
+			"INSERT INTO alert_findings (alert) VALUES ('x')",
 			"INSERT INTO job_runs (detector) VALUES ('x')", "INSERT INTO deliveries (alert) VALUES ('x')"},
 	}
 	denied := map[string][]string{

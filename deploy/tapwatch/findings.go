@@ -71,7 +71,7 @@ func ask(ctx context.Context, db driver.Conn) (*findings, error) {
 	if err != nil {
 		return nil, fmt.Errorf("ask for the losses: %w", err)
 	}
-	err = each(ctx, db, "SELECT detector, severity, title, entities, start, end, score FROM alerts FINAL ORDER BY start, id", func(rows driver.Rows) error {
+	err = each(ctx, db, "SELECT detector, severity, title, entities, start, end, score FROM alerts FINAL WHERE NOT withdrawn AND suppressed_by = '' ORDER BY start, id", func(rows driver.Rows) error {
 		var a finding
 		if err := rows.Scan(&a.Detector, &a.Severity, &a.Title, &a.Entities, &a.Start, &a.End, &a.Score); err != nil {
 			return err

@@ -16,8 +16,8 @@ func importCommand() *cobra.Command {
 	var follow bool
 	cmd := &cobra.Command{
 		Use:   "import FORMAT FILE|DIR...",
-		Short: "Bring flows from logs, archives and routers into Kafka, as if a probe had seen them",
-		Long: `Bring flows from logs, archives and routers into Kafka, as if a probe had seen them:
+		Short: "Bring flows of logs, archives and routers into Kafka, as if a probe had seen them",
+		Long: `Bring flows of logs, archives and routers into Kafka, as if a probe had seen them:
 
   import zeek /nsm/zeek/logs/2026-11-20           conn.log, and what the other logs say of its connections
   import zeek --follow current/*.log              the same while Zeek writes them; ends with Ctrl-C

@@ -4,24 +4,22 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"math"
 	"net/netip"
 	"os"
 	"path/filepath"
-	"reflect"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/ClickHouse/clickhouse-go/v2"
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 	"golang.org/x/tools/txtar"
 
 	"github.com/tapwatch/tapwatch/analyzer/alert"
 	"github.com/tapwatch/tapwatch/analyzer/detect"
+	"github.com/tapwatch/tapwatch/analyzer/incident"
 	"github.com/tapwatch/tapwatch/analyzer/schedule"
-	kitclickhouse "github.com/tapwatch/tapwatch/proto/kit/clickhouse"
+	"github.com/tapwatch/tapwatch/proto/kit/clickhouse"
 	"github.com/tapwatch/tapwatch/proto/kit/ops"
 	"github.com/tapwatch/tapwatch/proto/local/localtest"
 	"github.com/tapwatch/tapwatch/proto/rollup"
@@ -154,7 +152,7 @@ func empty(t *testing.T, conn driver.Conn) {
 		if err := rows.Scan(&name); err != nil {
 			t.Fatal(err)
 		}
-		localtest.Exec(t, conn, "TRUNCATE TABLE "+kitclickhouse.Identifier(name)+" SYNC")
+		localtest.Exec(t, conn, "TRUNCATE TABLE "+clickhouse.Identifier(name)+" SYNC")
 	}
 	if err := rows.Err(); err != nil {
 		t.Fatal(err)
@@ -173,49 +171,9 @@ func checkAlert(t *testing.T, conn driver.Conn, a alert.Alert) {
 	if a.Start.IsZero() || a.End.Before(a.Start) {
 		t.Errorf("%s: from %v to %v", a.Title, a.Start, a.End)
 	}
-	got := evidence(t, conn, a)
-	for name, want := range a.SubScores {
-		if v, ok := got[name]; !ok || math.Abs(v-want) > 1e-6 {
-			t.Errorf("%s: sub-score %s is %v, its evidence says %v (found: %v)", a.Title, name, want, v, ok)
-		}
+	if differences, err := incident.Verify(context.Background(), conn, &a); err != nil || len(differences) > 0 {
+		t.Errorf("%s: evidence: %v, %v", a.Title, differences, err)
 	}
-}
-
-// evidence runs the proof of an alert, which must be one row, and returns its
-// numbers by column.
-func evidence(t *testing.T, conn driver.Conn, a alert.Alert) map[string]float64 {
-	t.Helper()
-	var args []any
-	for name, value := range a.EvidenceParams {
-		args = append(args, clickhouse.Named(name, value))
-	}
-	rows, err := conn.Query(context.Background(), a.EvidenceSQL, args...)
-	if err != nil {
-		t.Fatalf("%s: evidence: %v\n%s", a.Title, err, a.EvidenceSQL)
-	}
-	defer rows.Close()
-	got := map[string]float64{}
-	n := 0
-	for ; rows.Next(); n++ {
-		cells := make([]any, len(rows.Columns()))
-		for i, c := range rows.ColumnTypes() {
-			cells[i] = reflect.New(c.ScanType()).Interface()
-		}
-		if err := rows.Scan(cells...); err != nil {
-			t.Fatal(err)
-		}
-		for i, name := range rows.Columns() {
-			if v := reflect.ValueOf(cells[i]).Elem(); v.CanFloat() {
-				got[name] = v.Float()
-			} else if v.CanUint() {
-				got[name] = float64(v.Uint())
-			}
-		}
-	}
-	if err := rows.Err(); err != nil || n != 1 {
-		t.Errorf("%s: evidence has %d rows, %v", a.Title, n, err)
-	}
-	return got
 }
 
 // again forgets what was done and judges everything a second time: nothing may
