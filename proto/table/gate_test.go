@@ -34,6 +34,7 @@ var pieces = map[string]string{
 	"analyzer/alert":             "names of our columns",
 	"analyzer/console":           "what analyzer/query made, names of our columns by an allow-list",
 	"analyzer/detect":            "columns of the structs that rows are read into",
+	"analyzer/detect/content":    "columns of a struct that rows are read into",
 	"analyzer/detect/detecttest": "columns of flows that scenarios name",
 	"analyzer/rule":              "what analyzer/query made, columns of its registry, and words of its own",
 	"analyzer/query":             "tables and columns of its own lists, and placeholders, see its proof",

@@ -11,22 +11,24 @@ import (
 
 // Config are the thresholds of the detectors here.
 type Config struct {
-	Injection InjectionConfig `conf:"injection"`
-	TLSRisk   TLSRiskConfig   `conf:"tls_risk"`
+	Injection      InjectionConfig      `conf:"injection"`
+	TLSRisk        TLSRiskConfig        `conf:"tls_risk"`
+	UnknownCluster UnknownClusterConfig `conf:"unknown_cluster"`
 }
 
 // DefaultConfig returns the published thresholds, whose sources the detectors name.
 func DefaultConfig() Config {
 	return Config{
-		Injection: InjectionConfig{MinSuspect: 3},
-		TLSRisk:   TLSRiskConfig{MaxClients: 2, LongDays: 825, YoungDays: 7, HistoryDays: 30},
+		Injection:      InjectionConfig{MinSuspect: 3},
+		TLSRisk:        TLSRiskConfig{MaxClients: 2, LongDays: 825, YoungDays: 7, HistoryDays: 30},
+		UnknownCluster: UnknownClusterConfig{MinConnections: 5},
 	}
 }
 
 // Check says what is wrong with c.
 func (c Config) Check() error {
 	return errors.Join(
-		detect.CheckCounts(1, map[string]int{"injection.min_suspect": c.Injection.MinSuspect,
+		detect.CheckCounts(1, map[string]int{"injection.min_suspect": c.Injection.MinSuspect, "unknown_cluster.min_connections": c.UnknownCluster.MinConnections,
 			"tls_risk.max_clients": c.TLSRisk.MaxClients, "tls_risk.long_days": c.TLSRisk.LongDays, "tls_risk.history_days": c.TLSRisk.HistoryDays}),
 		detect.CheckCounts(0, map[string]int{"tls_risk.young_days": c.TLSRisk.YoungDays}),
 	)
@@ -37,5 +39,6 @@ func All(own detect.Own, c Config) []detect.Detector {
 	return []detect.Detector{
 		newInjection(own, c.Injection),
 		newTLSRisk(own, c.TLSRisk),
+		newUnknownCluster(own, c.UnknownCluster),
 	}
 }
