@@ -29,7 +29,7 @@ type stores struct {
 }
 
 func newStores(conn driver.Conn, log *slog.Logger) stores {
-	return stores{incident.NewStore(conn), exclusion.NewStore(conn), backtest.New(conn), retro.NewStore(conn), retro.New(conn, alert.NewStore(conn), log), audit.New(conn, log)}
+	return stores{incident.NewStore(conn), exclusion.NewStore(conn), backtest.New(conn), retro.NewStore(conn), retro.New(conn, alert.NewStore(conn), log, nil), audit.New(conn, log)}
 }
 
 // done writes down that somebody is about to do something; an error means that it

@@ -180,7 +180,7 @@ func someIndicators(t testing.TB) []Indicator {
 }
 
 func sweeperOf(conn driver.Conn) *Sweeper {
-	s := New(conn, alert.NewStore(conn), slog.New(slog.DiscardHandler))
+	s := New(conn, alert.NewStore(conn), slog.New(slog.DiscardHandler), nil)
 	s.delay = 0
 	return s
 }

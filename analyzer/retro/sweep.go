@@ -13,6 +13,7 @@ import (
 
 	"github.com/ClickHouse/clickhouse-go/v2"
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
+	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/tapwatch/tapwatch/analyzer/alert"
 )
@@ -30,6 +31,7 @@ type Sweeper struct {
 	store  *Store
 	alerts *alert.Store
 	log    *slog.Logger
+	meters meters
 	now    func() time.Time
 	delay  time.Duration
 	since  time.Time // new indicators were first noticed, zero: there are none
@@ -40,9 +42,9 @@ type Sweeper struct {
 const delay = 30 * time.Second
 
 // New returns a Sweeper on conn, which stays the caller's, that raises alerts
-// through a store.
-func New(conn driver.Conn, alerts *alert.Store, log *slog.Logger) *Sweeper {
-	return &Sweeper{conn: conn, store: NewStore(conn), alerts: alerts, log: log, now: time.Now, delay: delay}
+// through a store. reg may be nil.
+func New(conn driver.Conn, alerts *alert.Store, log *slog.Logger, reg prometheus.Registerer) *Sweeper {
+	return &Sweeper{conn: conn, store: NewStore(conn), alerts: alerts, log: log, meters: newMeters(reg), now: time.Now, delay: delay}
 }
 
 // Run sweeps what is new every interval while held says so, until ctx ends.
@@ -162,6 +164,7 @@ func (s *Sweeper) work(ctx context.Context, w *Sweep) error {
 	}
 	if err != nil && ctx.Err() == nil {
 		w.State, w.Error = Failed, err.Error()
+		s.meters.sweeps.WithLabelValues(Failed).Inc()
 		return errors.Join(fmt.Errorf("sweep %s: %w", w.ID, err), s.note(ctx, w))
 	}
 	return err
@@ -211,6 +214,7 @@ func (s *Sweeper) parts(ctx context.Context, w *Sweep, parts []part) error {
 			}
 			took := s.now().Sub(began)
 			w.Took += took
+			s.meters.rows.Add(float64(p.rows))
 			err = s.insert(ctx, "INSERT INTO retro_parts (sweep, source, first, last, rows, matches, took_ms, done)",
 				w.ID, p.source, p.first, p.last, p.rows, matches, uint64(took.Milliseconds()), s.now().UTC())
 			if err != nil {
@@ -279,6 +283,8 @@ func (s *Sweeper) end(ctx context.Context, w *Sweep) error {
 		}
 	}
 	w.State = Done
+	s.meters.sweeps.WithLabelValues(Done).Inc()
+	s.meters.hits.Add(float64(w.Hits))
 	s.log.Info("swept history", "sweep", w.ID, "source", w.Source, "indicators", w.Indicators, "parts", w.Parts, "hits", w.Hits, "hosts", w.Hosts, "took", w.Took)
 	return s.note(ctx, w)
 }

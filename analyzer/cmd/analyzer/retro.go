@@ -78,7 +78,7 @@ func sweepCommand(s service.Service[analyzer.Config]) *cobra.Command {
 		}
 		defer conn.Close()
 		who := os.Getenv("USER")
-		w, err := retro.New(conn, alert.NewStore(conn), slog.New(slog.DiscardHandler)).Sweep(cmd.Context(), name, who, list)
+		w, err := retro.New(conn, alert.NewStore(conn), slog.New(slog.DiscardHandler), nil).Sweep(cmd.Context(), name, who, list)
 		if err != nil {
 			return cfg.ClickHouse.Classify(err)
 		}

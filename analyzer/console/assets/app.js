@@ -4,7 +4,9 @@ import { $, h, show } from './dom.js';
 import { Chart } from './chart.js';
 import * as f from './format.js';
 import * as view from './view.js';
-import { openAlert, closeDetail, openFlow } from './detail.js';
+import { openAlert, closeDetail, openFlow, leaveAlert } from './detail.js';
+import { openHost, leaveHost } from './host.js';
+import { exclusions, sweeps, openSweep, leaveSweep } from './manage.js';
 import { filterLine } from './filter.js';
 
 const RANGES = ['15m', '1h', '24h', '7d', '30d', 'all'];
@@ -20,7 +22,7 @@ const state = {};
 function read() {
   const q = new URLSearchParams(location.search);
   Object.assign(state, {
-    from: q.get('from') || '', to: q.get('to') || '', last: q.get('last') || '', host: q.get('host') || '', q: q.get('q') || '', sample: q.get('sample') || '', alert: q.get('alert') || '',
+    from: q.get('from') || '', to: q.get('to') || '', last: q.get('last') || '', host: q.get('host') || '', q: q.get('q') || '', sample: q.get('sample') || '', alert: q.get('alert') || '', about: q.get('about') || '', sweep: q.get('sweep') || '', show: q.get('show') || '',
     metric: q.get('metric') || 'bytes', by: q.get('by') || 'host', severity: q.get('severity') || '', order: q.get('order') || 'newest',
   });
 }
@@ -76,6 +78,7 @@ async function refresh() {
   }
   const when = range(), { metric, by, severity, order, host } = state;
   const which = { ...when, host, q: state.q, sample: state.sample };
+  const shown = { '': {}, open: { state: 'open' }, acknowledged: { state: 'acknowledged' }, closed: { state: 'closed' }, cases: { detector: 'case' }, hidden: { hidden: 'true' } };
   const entity = host.includes('/') ? '' : host;
   document.body.classList.add('loading');
   const parts = [
@@ -86,9 +89,11 @@ async function refresh() {
       const key = JSON.stringify(t);
       if (chart.key !== key) { chart.key = key; chart.set(t); }
     }),
-    ask('alerts', { ...when, severity, entity, limit: 200 }, signal).then((a) => view.alerts(a, state, go)),
+    ask('alerts', { ...when, severity, entity, ...shown[state.show], limit: 200 }, signal).then((a) => view.alerts(a, state, go)),
     ask('top', { ...which, metric, by, n: 10 }, signal).then((t) => view.top($('talkers'), t, go)),
     ask('top', { ...which, metric, by: 'app', n: 10 }, signal).then((t) => { view.top($('apps'), t, go); view.tiles(t); }),
+    ask('exclusions', {}, signal).then((l) => exclusions(l, refresh)),
+    ask('sweeps', {}, signal).then((l) => sweeps(l, go, refresh)),
     ask('ledger', when, signal).then((l) => view.ledger(l, state, go)),
     ask('flows', { ...which, order, limit: 100 }, signal).then((l) => view.flows($('flows'), l, go, openFlow)),
   ];
@@ -124,15 +129,19 @@ function controls() {
     form.elements.to.value = state.to ? f.input(state.to) : form.elements.to.value;
   }
   showFilter(state.q);
-  const select = (id, name, label, options) => show($(id), [state[name], state.host, state.q, current], () => [
+  const choose = (name, label, options) => h('select', { 'aria-label': label, 'data-key': name, onchange: (e) => go({ [name]: e.target.value }) },
+    Object.entries(options).map(([v, text]) => h('option', { value: v, selected: v === state[name] }, text)));
+  const select = (id, name, label, options) => show($(id), [state[name], state.host, state.q, current, state.show], () => [
+    id === 'alert-controls' ? choose('show', 'Which alerts', { '': 'all', open: 'open', acknowledged: 'acknowledged', closed: 'closed', cases: 'cases', hidden: 'with hidden ones' }) : null,
     id === 'flow-controls' ? h('a', { href: `/api/v1/flows.csv?${new URLSearchParams({ ...range(), host: state.host, q: state.q, order: state.order, limit: 1000 })}`, download: 'flows.csv' }, 'CSV') : null,
-    h('select', { 'aria-label': label, 'data-key': name, onchange: (e) => go({ [name]: e.target.value }) },
-      Object.entries(options).map(([v, text]) => h('option', { value: v, selected: v === state[name] }, text)))]);
+    choose(name, label, options)]);
   select('traffic-controls', 'metric', 'Measure', { bytes: 'IP bytes', frame_bytes: 'bytes on the wire', packets: 'packets', flows: 'connections' });
   select('talker-controls', 'by', 'Who', { host: 'hosts', src_ip: 'initiators', dst_ip: 'responders', pair: 'pairs', dst_port: 'ports', tls_sni: 'TLS server names', http_host: 'HTTP hosts', dns_name: 'DNS names', ja4: 'JA4' });
   select('alert-controls', 'severity', 'Severity', { '': 'all severities', low: 'low and above', medium: 'medium and above', high: 'high and above', critical: 'critical' });
   select('flow-controls', 'order', 'Order', { newest: 'newest', oldest: 'oldest', bytes: 'most bytes', packets: 'most packets', duration: 'longest' });
   if (state.alert) openAlert(state.alert, go);
+  else if (state.about) openHost(state.about, range(), go);
+  else if (state.sweep) openSweep(state.sweep, go);
   else closeDetail();
 }
 
@@ -143,7 +152,10 @@ $('custom-form').addEventListener('submit', (e) => {
   go({ from: `${from.value}Z`, to: `${to.value}Z`, last: '' });
 });
 $('completeness').addEventListener('click', () => $('ledger-card').scrollIntoView({ behavior: 'smooth' }));
-$('detail').addEventListener('close', () => { if (state.alert) go({ alert: '' }); });
+$('detail').addEventListener('close', () => {
+  leaveAlert(); leaveHost(); leaveSweep();
+  if (state.alert || state.about || state.sweep) go({ alert: '', about: '', sweep: '' });
+});
 $('detail').addEventListener('click', (e) => { if (e.target === $('detail')) $('detail').close(); });
 addEventListener('popstate', () => { read(); controls(); refresh(); });
 document.addEventListener('visibilitychange', () => { if (document.hidden) clearTimeout(timer); else refresh(); });

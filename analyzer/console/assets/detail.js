@@ -3,25 +3,32 @@ import { $, h, bar, table } from './dom.js';
 import * as f from './format.js';
 import { ask, go } from './app.js';
 import { pill, completenessBar, flowTable } from './view.js';
+import { handling, caseTimeline } from './incident.js';
+import { addExclusion } from './manage.js';
+import { me } from './me.js';
 
 let current = '';
+
+export const leaveAlert = () => { current = ''; };
 
 export function closeDetail() {
   current = '';
   if ($('detail').open) $('detail').close();
 }
 
-function open(...children) {
+export function open(...children) {
   const box = $('detail');
   box.replaceChildren(...children);
   if (!box.open) box.showModal();
   box.scrollTop = 0;
 }
 
-const head = (...children) => h('header', {}, h('div', {}, children), h('button', { type: 'button', class: 'close', 'aria-label': 'Close', onclick: () => $('detail').close() }, '×'));
-const section = (title, ...children) => h('section', {}, h('h3', {}, title), children);
+export const head = (...children) => h('header', {}, h('div', {}, children), h('button', { type: 'button', class: 'close', 'aria-label': 'Close', onclick: () => $('detail').close() }, '×'));
+export const section = (title, ...children) => h('section', {}, h('h3', {}, title), children);
 const pairs = (entries) => h('dl', {}, entries.filter(([, v]) => v !== '' && v !== null && v !== undefined).map(([k, v]) => [h('dt', {}, k), h('dd', {}, v)]));
 const value = (v) => (Array.isArray(v) && v.every((e) => typeof e !== 'object') ? v.join(', ') : v !== null && typeof v === 'object' ? JSON.stringify(v, null, 1) : String(v));
+
+const isAddress = (text) => /^[0-9a-f.:]+$/i.test(text) && /[.:]/.test(text);
 
 export async function openAlert(id, navigate) {
   if (current === id) return;
@@ -35,6 +42,7 @@ export async function openAlert(id, navigate) {
   }
   if (current !== id) return;
   const a = answer.alert;
+  const steps = Array.isArray(a.baseline?.timeline) ? a.baseline.timeline : null;
   const rows = h('div', { class: 'scroll evidence', tabindex: 0, role: 'region', 'aria-label': 'Rows of the evidence', 'aria-live': 'polite' });
   const samples = h('div', { class: 'scroll', tabindex: 0, role: 'region', 'aria-label': 'Sample flows' }, h('p', { class: 'hint' }, 'Loading …'));
   const leave = (change) => { current = ''; navigate({ ...change, alert: '' }); };
@@ -47,10 +55,16 @@ export async function openAlert(id, navigate) {
       ['magnitude', a.magnitude === null ? '' : f.whole(a.magnitude)], ['confidence', a.confidence === null ? '' : f.percent(a.confidence)], ['raised', `${f.moment(a.raised)}, revision ${a.revision}`]]),
     h('p', { class: 'actions' }, h('button', { type: 'button', onclick: () => leave({ ...range, last: '' }) }, 'Show this time'),
       a.actor ? h('button', { type: 'button', onclick: () => leave({ ...range, last: '', host: a.actor }) }, 'Only the actor') : null,
-      a.victim ? h('button', { type: 'button', onclick: () => leave({ ...range, last: '', host: a.victim }) }, 'Only the victim') : null),
+      a.victim ? h('button', { type: 'button', onclick: () => leave({ ...range, last: '', host: a.victim }) }, 'Only the victim') : null,
+      isAddress(a.actor) ? h('button', { type: 'button', onclick: () => leave({ about: a.actor }) }, 'About the actor') : null,
+      isAddress(a.victim) ? h('button', { type: 'button', onclick: () => leave({ about: a.victim }) }, 'About the victim') : null,
+      me.may ? h('button', { type: 'button', onclick: () => { leave({}); addExclusion({ detectors: a.detector, networks: isAddress(a.actor) ? a.actor : '' }, () => navigate({})); } }, 'Exclude …') : null),
+    handling(a),
+    steps ? section('Timeline of the case', h('div', { class: 'scroll', tabindex: 0, role: 'region', 'aria-label': 'Timeline of the case' }, caseTimeline(steps, (id) => navigate({ alert: id })))) : '',
     section('Why', h('ul', {}, a.reasons.map((r) => h('li', {}, r)))),
+    a.unless.length ? section('What would have kept it away', h('ul', {}, a.unless.map((r) => h('li', {}, r)))) : '',
     section('Score', h('ul', { class: 'scores' }, [['score', a.score], ...Object.entries(a.sub_scores).sort()].map(([k, v]) => h('li', {}, h('span', {}, k), h('em', {}, v === null ? '–' : v.toFixed(3)), bar([{ share: v ?? 0, class: k === 'score' ? 'c0' : 'c1' }], `${k} ${v}`))))),
-    a.baseline !== null ? section('Compared with', a.baseline && typeof a.baseline === 'object' && !Array.isArray(a.baseline) ? pairs(Object.entries(a.baseline).map(([k, v]) => [k, value(v)])) : h('pre', {}, value(a.baseline))) : '',
+    a.baseline !== null && !steps ? section('Compared with', a.baseline && typeof a.baseline === 'object' && !Array.isArray(a.baseline) ? pairs(Object.entries(a.baseline).map(([k, v]) => [k, value(v)])) : h('pre', {}, value(a.baseline))) : '',
     section('Evidence', h('pre', { class: 'sql', tabindex: 0 }, a.evidence_sql), Object.keys(a.evidence_params).length ? pairs(Object.entries(a.evidence_params).sort()) : '',
       h('p', { class: 'actions' }, h('button', { type: 'button', class: 'primary', disabled: a.evidence_sql === '', onclick: (e) => run(e.target, a.id, rows) }, 'Run')), rows),
     section('Completeness of this time', completenessBar(answer.completeness), a.completeness === null ? '' : h('p', { class: 'hint' }, `When it was judged, ${f.percent(a.completeness)} of the packets of its window were in flows.`)),

@@ -37,14 +37,18 @@ export function top(box, t, go) {
 const pill = (severity) => h('span', { class: `pill ${['info', 'low', 'medium', 'high', 'critical'].includes(severity) ? severity : ''}` }, severity);
 export { pill };
 
+const standing = (x) => [x.withdrawn ? 'withdrawn' : '', x.suppressed_by ? 'hidden' : '', x.status.state === 'open' ? (x.status.reopened ? 'open again' : '') : x.status.state,
+  x.status.verdict && { true: 'true positive', benign: 'benign', false: 'false positive' }[x.status.verdict], x.status.owner, x.status.comments ? `${x.status.comments} ${x.status.comments === 1 ? 'comment' : 'comments'}` : ''].filter(Boolean).join(' · ');
+
 export function alerts(a, state, go) {
-  show($('alerts'), [a.alerts.map((x) => [x.id, x.revision]), a.total, state.severity], () => {
-    if (a.alerts.length === 0) return h('p', { class: 'hint' }, state.severity || state.host ? 'No alert fits.' : 'No alerts in this range.');
+  show($('alerts'), [a.alerts.map((x) => [x.id, x.revision, x.status]), a.total, state.severity, state.show], () => {
+    if (a.alerts.length === 0) return h('p', { class: 'hint' }, state.severity || state.host || state.show ? 'No alert fits.' : 'No alerts in this range.');
     return [h('p', { class: 'counts' }, ['critical', 'high', 'medium', 'low', 'info'].filter((s) => a.by_severity[s]).map((s) => h('span', {}, pill(s), ` ${a.by_severity[s]} `))),
       h('ul', { class: 'alert-list', tabindex: -1 }, a.alerts.map((x) => h('li', {}, h('button', { type: 'button', 'data-key': x.id, onclick: () => go({ alert: x.id }) },
         pill(x.severity), h('b', {}, x.title),
         h('span', { class: 'who mono' }, x.actor || 'many', ' → ', x.victim || 'many'),
         h('span', { class: 'when' }, `${f.short(x.start)}${x.provisional ? ' · provisional' : ''}`),
+        standing(x) ? h('span', { class: 'standing' }, standing(x)) : null,
         h('span', { class: 'score', title: 'score' }, x.score === null ? '' : x.score.toFixed(2)))))),
       a.total > a.alerts.length ? h('p', { class: 'hint' }, `The newest ${a.alerts.length} of ${f.whole(a.total)}; choose a shorter range for the others.`) : null];
   });
@@ -81,7 +85,7 @@ export function ledger(l, state, go) {
   $('completeness').title = sentence(c);
   const chip = (name, text) => (state[name] === '' ? null : h('span', { class: 'filter' }, text, h('b', { class: 'mono' }, state[name]),
     h('button', { type: 'button', class: 'link', 'aria-label': `Remove ${text}${state[name]}`, onclick: () => go({ [name]: '' }) }, '×')));
-  show($('state'), [l.range, state.host, state.q, state.sample], () => [h('span', {}, l.range.from ? `${f.span(l.range.from, l.range.to)} UTC` : ''), chip('host', 'only '), chip('q', 'where '), chip('sample', 'sample ')]);
+  show($('state'), [l.range, state.host, state.q, state.sample], () => [h('span', {}, l.range.from ? `${f.span(l.range.from, l.range.to)} UTC` : ''), chip('host', 'only '), state.host && !state.host.includes('/') ? h('button', { type: 'button', class: 'link', id: 'about', onclick: () => go({ about: state.host }) }, 'about this host') : null, chip('q', 'where '), chip('sample', 'sample ')]);
   show($('ledger'), l, () => {
     const rows = l.probes.length > 1 ? [...l.probes, { ...l.total, probe: 'all', sum: true }] : l.probes;
     if (rows.length === 0) return h('p', { class: 'hint' }, 'No probe has told anything about this range.');
