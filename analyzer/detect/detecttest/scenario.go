@@ -84,11 +84,13 @@ func Stored(t testing.TB, conn driver.Conn) []alert.Alert {
 	return list
 }
 
-// Scenarios runs testdata/*.txtar. What a scenario expects is all that the
-// detectors may raise: negative twins expect nothing, or nothing above low. Every
-// alert has to keep what alerts promise, its evidence included, and a second run
-// must change nothing.
-func Scenarios(t *testing.T, detectors []detect.Detector) {
+// Scenarios runs testdata/*.txtar, NAME.txtar and NAME_anything.txtar being about
+// the detector NAME. What a scenario expects is all that the detectors may raise:
+// negative twins expect nothing, or nothing above low. Every alert has to keep
+// what alerts promise, its evidence included, and a second run must change
+// nothing. With TAPWATCH_E2E=full all detectors judge each scenario, else the one
+// that it is about and those that it expects something of.
+func Scenarios(t *testing.T, family []detect.Detector) {
 	t.Helper()
 	files, err := filepath.Glob("testdata/*.txtar")
 	if err != nil || len(files) == 0 {
@@ -110,6 +112,7 @@ func Scenarios(t *testing.T, detectors []detect.Detector) {
 			if err != nil {
 				t.Fatal(err)
 			}
+			detectors := concerned(family, name, part["alerts"])
 			empty(t, conn)
 			Load(t, conn, start, rows, 1)
 			Catchup(t, conn, detectors)
@@ -136,6 +139,26 @@ func Scenarios(t *testing.T, detectors []detect.Detector) {
 			again(t, conn, detectors, alerts)
 		})
 	}
+}
+
+// concerned returns the detectors that are to judge a scenario.
+func concerned(family []detect.Detector, scenario, expected string) []detect.Detector {
+	if os.Getenv("TAPWATCH_E2E") == "full" {
+		return family
+	}
+	about := ""
+	for _, d := range family {
+		if name := d.Info().Name; (scenario == name || strings.HasPrefix(scenario, name+"_")) && len(name) > len(about) {
+			about = name
+		}
+	}
+	var list []detect.Detector
+	for _, d := range family {
+		if name := d.Info().Name; name == about || strings.Contains("\n"+expected, "\n"+name+" ") {
+			list = append(list, d)
+		}
+	}
+	return list
 }
 
 // empty takes all rows out of all tables, which is quicker than to make them anew.
