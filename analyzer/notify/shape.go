@@ -1,7 +1,6 @@
 package notify
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -86,10 +85,10 @@ func templateBody(at string, w Webhook) (writer, string, error) {
 		if err := t.Execute(&b, TemplateData{Payload: p, Headline: m.headline(), Facts: m.facts()}); err != nil {
 			return nil, fmt.Errorf("execute template: %w", err)
 		}
-		if isJSON && !json.Valid(b.Bytes()) {
+		if isJSON && !json.Valid(b.b) {
 			return nil, errors.New("execute template: what it made is not JSON")
 		}
-		return b.Bytes(), nil
+		return b.b, nil
 	}
 	for _, m := range samples() {
 		if _, err := write(m); err != nil {
@@ -106,14 +105,15 @@ func templateJSON(v any) (string, error) {
 }
 
 // bounded is a buffer that takes as much as a body may have.
-type bounded struct{ bytes.Buffer }
+type bounded struct{ b []byte }
 
 // Write implements io.Writer.
 func (b *bounded) Write(p []byte) (int, error) {
-	if b.Len()+len(p) > maxPayload {
+	if len(b.b)+len(p) > maxPayload {
 		return 0, fmt.Errorf("the body is larger than %d octets", maxPayload)
 	}
-	return b.Buffer.Write(p)
+	b.b = append(b.b, p...)
+	return len(p), nil
 }
 
 // samples are messages that templates are tried on: full and empty ones, and

@@ -62,7 +62,7 @@ func run(ctx context.Context, argv []string) (string, error) {
 	alone(cmd)
 	cmd.WaitDelay = time.Second
 	err := cmd.Run()
-	said := clean(out.String())
+	said := clean(string(out.kept))
 	switch {
 	case err != nil && ctx.Err() != nil:
 		return said, fmt.Errorf("run %s: did not end in time: %w", argv[0], ctx.Err())
@@ -73,12 +73,12 @@ func run(ctx context.Context, argv []string) (string, error) {
 }
 
 // head keeps the first octets of what is written to it.
-type head struct{ bytes.Buffer }
+type head struct{ kept []byte } // no bytes.Buffer inside: its ReadFrom would know no bound
 
 // Write implements io.Writer.
 func (h *head) Write(p []byte) (int, error) {
-	if room := maxOutput - h.Len(); room > 0 {
-		h.Buffer.Write(p[:min(len(p), room)])
+	if room := maxOutput - len(h.kept); room > 0 {
+		h.kept = append(h.kept, p[:min(len(p), room)]...)
 	}
 	return len(p), nil
 }
