@@ -15,7 +15,7 @@ help: ## show this
 
 demo: ## the whole chain on recorded attacks, with its page; PCAP=file, IFACE=eth0
 	@$(MAKE) -j2 --no-print-directory $(NATIVE) tapwatch
-	$(BIN)/tapwatch up $(if $(PCAP),-r '$(PCAP)',$(if $(IFACE),-i '$(IFACE)',-r deploy/demo/captures --state .state/demo --fresh))
+	$(BIN)/tapwatch up $(if $(PCAP),-r '$(PCAP)',$(if $(IFACE),-i '$(IFACE)',-r deploy/demo/captures -r deploy/demo/generated --state .state/demo --fresh))
 
 test: $(NATIVE) ## all tests
 	$(GOTEST) $(MODULES:%=./%/...)
@@ -70,6 +70,12 @@ e2e: $(NATIVE) ## the chain on many captures, in full
 e2e-chaos: $(NATIVE) ## 500 faults of all kinds from a seed (SEED=n repeats one), compared flow by flow; and every planted bug must be caught
 	cd deploy && TAPWATCH_E2E=full TAPWATCH_SEED=$(SEED) $(GOTEST) -count=1 -timeout 90m -p 1 -v -run 'Chaos|Mutants' ./e2e/chaos ./e2e/mutants
 
+e2e-lab: $(NATIVE) ## real attacks in network namespaces, from the mirrored packet to the incident; as root
+	cd deploy && TAPWATCH_E2E=full $(GOTEST) -count=1 -timeout 40m -v ./e2e/lab
+
+quality-detect: $(NATIVE) ## incidents held against labels and truth: recall, precision, delay, goals and misses
+	cd deploy && go run ./quality/detect
+
 gen: ## protobuf code (needs protoc)
 	cd deploy && go build -o $(BIN)/protoc-gen-go google.golang.org/protobuf/cmd/protoc-gen-go
 	cd proto && PATH=$(BIN):$$PATH protoc --go_out=flowpb --go_opt=paths=source_relative flow.proto
@@ -81,5 +87,5 @@ $(NATIVE): deploy/tapwatch/package-lock.json
 	npm ci --prefix deploy/tapwatch --no-audit --no-fund
 	@touch $@
 
-.PHONY: help demo test check build tapwatch lint race fuzz bench bench-probe bench-store cross e2e e2e-chaos quality gen clean
+.PHONY: help demo test check build tapwatch lint race fuzz bench bench-probe bench-store cross e2e e2e-chaos e2e-lab quality quality-detect gen clean
 .DEFAULT_GOAL := help
