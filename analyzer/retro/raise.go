@@ -26,14 +26,21 @@ const ever = 100 * 365 * 24 * time.Hour
 // heavy is how many octets of traffic with something listed raise the severity.
 const heavy = 25e6
 
+// wide is how many hosts may meet an indicator before it is one matter of its own:
+// what half of the house calls is a popular service on a list, or one outbreak.
+const wide = 25
+
 // contact is a row of evidence.sql.
 type contact struct {
-	host, list               string
-	contact, confidence      float64
-	indicators, flows, bytes uint64
-	began, ended             time.Time
-	kinds, listed, named     []string
-	flowIDs, tables          []string
+	host, list, about               string // about: the indicator that many met, empty: what one host did
+	contact, confidence             float64
+	indicators, hosts, flows, bytes uint64
+	began, ended                    time.Time
+	listed, named, flowIDs          []string
+}
+
+func (x *contact) scan(rows driver.Rows) error {
+	return rows.Scan(&x.host, &x.list, &x.about, &x.contact, &x.confidence, &x.indicators, &x.hosts, &x.flows, &x.bytes, &x.began, &x.ended, &x.listed, &x.named, &x.flowIDs)
 }
 
 // raise makes an alert of each host and list that a sweep found, or brings the
@@ -58,19 +65,14 @@ func (s *Sweeper) raise(ctx context.Context, w *Sweep) error {
 	sql := statement("evidence")
 	err = each(ctx, s.conn, sql, func(rows driver.Rows) error {
 		var x contact
-		if err := rows.Scan(&x.host, &x.list, &x.contact, &x.confidence, &x.indicators, &x.flows, &x.bytes, &x.began, &x.ended, &x.kinds, &x.listed, &x.named, &x.flowIDs, &x.tables); err != nil {
+		if err := x.scan(rows); err != nil {
 			return err
 		}
-		if a := alertOf(&x, c, sql); len(found) < 500 {
-			found = append(found, a)
+		if found = append(found, alertOf(&x, c, sql)); len(found) < 500 {
 			return nil
-		} else if err := flush(); err != nil {
-			return err
-		} else {
-			found = append(found, a)
 		}
-		return nil
-	}, clickhouse.Named("sweep", w.ID), clickhouse.Named("host", ""), clickhouse.Named("list", ""))
+		return flush()
+	}, clickhouse.Named("sweep", w.ID), clickhouse.Named("host", ""), clickhouse.Named("list", ""), clickhouse.Named("about", ""), clickhouse.Named("wide", wide))
 	if err == nil {
 		err = flush()
 	}
@@ -87,17 +89,26 @@ func alertOf(x *contact, c Coverage, sql string) alert.Alert {
 		host = a.Unmap().String()
 	}
 	who := host
-	if host == "" {
+	switch {
+	case x.about != "":
+		who = fmt.Sprintf("%d hosts", x.hosts)
+	case host == "":
 		who = "a host that is not stored any more"
 	}
 	a := alert.Alert{Detector: Detector, Version: detectorVersion, Gap: ever, Actor: host, Techniques: []string{"T1071"},
 		Entities: []string{"list=" + x.list}, Start: x.began, End: x.ended, WindowStart: time.Unix(0, 0), WindowEnd: time.Unix(0, 0),
 		Score: x.contact * (1 + x.confidence) / 2, Confidence: x.confidence, Magnitude: float64(x.indicators), FlowIDs: x.flowIDs, Completeness: c.Share,
 		SubScores:   map[string]float64{"contact": x.contact, "confidence_said": x.confidence, "indicators": float64(x.indicators)},
-		EvidenceSQL: sql, EvidenceParams: map[string]string{"sweep": "", "host": x.host, "list": x.list}}
-	if host != "" {
+		EvidenceSQL: sql, EvidenceParams: map[string]string{"sweep": "", "host": x.host, "list": x.list, "about": x.about, "wide": fmt.Sprint(wide)}}
+	switch {
+	case x.about != "":
+		a.Entities = append(a.Entities, "indicator="+x.about)
+		a.SubScores["hosts"] = float64(x.hosts)
+		a.Magnitude = float64(x.hosts)
+		a.Reasons = append(a.Reasons, fmt.Sprintf("%d hosts met it, more than %d: one matter for all of them", x.hosts, wide))
+	case host != "":
 		a.Entities = append(a.Entities, "actor="+host)
-	} else {
+	default:
 		a.Entities = append(a.Entities, "actor=unknown")
 	}
 	if len(x.named) == 1 {

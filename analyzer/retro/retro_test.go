@@ -260,7 +260,7 @@ func checkAlerts(t testing.TB, conn driver.Conn) {
 		rows := 0
 		err := each(t.Context(), conn, a.EvidenceSQL, func(r driver.Rows) error {
 			rows++
-			return r.Scan(&x.host, &x.list, &x.contact, &x.confidence, &x.indicators, &x.flows, &x.bytes, &x.began, &x.ended, &x.kinds, &x.listed, &x.named, &x.flowIDs, &x.tables)
+			return x.scan(r)
 		}, args...)
 		if err != nil || rows != 1 || math.Abs(x.contact-a.SubScores["contact"]) > 1e-9 || float64(x.indicators) != a.SubScores["indicators"] || math.Abs(x.confidence-a.SubScores["confidence_said"]) > 1e-9 {
 			t.Errorf("evidence of %s: %d rows, %+v, %v: %v", a.Title, rows, x, a.SubScores, err)
@@ -269,6 +269,9 @@ func checkAlerts(t testing.TB, conn driver.Conn) {
 	if n == 0 {
 		t.Error("no alert")
 	}
+	// What many hosts met is one alert.
+	localtest.Expect(t, conn, "SELECT count() FROM alerts FINAL WHERE detector = 'retro_hit' AND has(entities, 'indicator=domain plain.test')", 1)
+	localtest.Expect(t, conn, "SELECT count() > 0 FROM alerts FINAL WHERE detector = 'retro_hit' AND actor != ''", 1)
 }
 
 // What a threat list brings is swept by itself, once; what comes later alone;
