@@ -32,7 +32,7 @@ func (s *sink) deliver(ctx context.Context, it *item) error {
 		return nil
 	}
 
-	now := time.Now()
+	now := s.clock()
 	attempt := row{alert: m.ID, revision: m.Revision, sink: s.name, status: pending, severity: m.Standing(), magnitude: m.Magnitude, attempts: 1, at: after(now, st.at)}
 	switch {
 	case st.pending == m.Revision:
@@ -50,15 +50,16 @@ func (s *sink) deliver(ctx context.Context, it *item) error {
 	}
 
 	s.rate.count(now)
+	begun := time.Now()
 	err, cutShort := s.attempt(ctx, m)
-	s.metrics.seconds.WithLabelValues(s.name).Observe(time.Since(now).Seconds())
+	s.metrics.seconds.WithLabelValues(s.name).Observe(time.Since(begun).Seconds())
 	if cutShort {
 		// Whether it has arrived is not known: it stays pending, and the next
 		// process sends it again with the same key.
 		s.metrics.attempts.WithLabelValues(s.name, "cut_short").Inc()
 		return nil
 	}
-	attempt.at = after(time.Now(), attempt.at)
+	attempt.at = after(s.clock(), attempt.at)
 	if err == nil {
 		s.taken(it, m, attempt)
 	} else {

@@ -67,7 +67,8 @@ type sink struct {
 	metrics *metrics
 	wake    chan struct{}
 	held    func() bool // see Notifier.While
-	digest  *digest     // of what is not told by itself; nil: there is none
+	clock   func() time.Time
+	digest  *digest // of what is not told by itself; nil: there is none
 
 	mu    sync.Mutex
 	queue map[string]*item // by alert
@@ -85,7 +86,7 @@ type sink struct {
 }
 
 func newSink(c common, to sender, cfg Config) *sink {
-	return &sink{common: c, to: to, cfg: cfg, wake: make(chan struct{}, 1), queue: map[string]*item{}, limit: maxQueue, rate: newRate(c.perMinute),
+	return &sink{common: c, to: to, cfg: cfg, wake: make(chan struct{}, 1), clock: time.Now, queue: map[string]*item{}, limit: maxQueue, rate: newRate(c.perMinute),
 		gate:  backoff.Backoff{Min: max(cfg.RetryMin/5, time.Millisecond), Max: max(cfg.RetryMin, cfg.RetryMax/10)},
 		store: backoff.Backoff{Min: 100 * time.Millisecond, Max: 10 * time.Second}}
 }
@@ -198,7 +199,7 @@ func (s *sink) run(ctx context.Context) {
 	timer := time.NewTimer(idle)
 	defer timer.Stop()
 	for {
-		pause := s.step(ctx, time.Now())
+		pause := s.step(ctx, s.clock())
 		if ctx.Err() != nil {
 			s.flush(ctx) // the last chance to say what was delivered
 			return
