@@ -155,7 +155,7 @@ type object = map[string]any
 // mentions are escaped, as Slack asks for.
 func slackBody(m *message) ([]byte, error) {
 	const sectionFields, fieldChars, headerChars = 10, 2000, 150 // limits of Slack's blocks
-	blocks := []object{{"type": "header", "text": object{"type": "plain_text", "text": cut(m.lead(), headerChars), "emoji": false}}}
+	blocks := []object{{"type": "header", "text": object{"type": "plain_text", "text": cut(strings.NewReplacer("<", "‹", ">", "›").Replace(m.lead()), headerChars), "emoji": false}}}
 	var fields []object
 	for _, f := range m.facts() {
 		fields = append(fields, object{"type": "mrkdwn", "text": cut("*"+slackText(f.Name)+"*\n"+slackText(f.Value), fieldChars)})
@@ -204,7 +204,7 @@ func mattermostBody(m *message) ([]byte, error) {
 	for _, f := range m.facts() {
 		fields = append(fields, object{"short": len(f.Value) <= 40, "title": f.Name, "value": markdown(f.Value)})
 	}
-	a := object{"fallback": m.lead(), "color": m.color(), "title": markdown(m.headline()), "fields": fields}
+	a := object{"fallback": markdown(m.lead()), "color": m.color(), "title": markdown(m.headline()), "fields": fields}
 	if link := m.link(); link != "" {
 		a["title_link"] = link
 	}
