@@ -15,14 +15,14 @@ func Needles() []string {
 		";", "|", "cmd", "powershell", "/bin/", "wget", "curl", "java.lang", "@ognl", "memberaccess", "getruntime", "processbuilder", "#context", "__", "_self.env", "freemarker", "system(", "passthru", "shell_exec",
 		"popen", "proc_open", "assert(", "phpinfo", "call_user_func", "file_put_contents", "classloader", "allow_url_include", "auto_prepend_file", "invokefunction", "exec=", "command=", "execute=", "shell=",
 		"eval-stdin", "/_ignition/", "/boaform/", "stok=", "/manager/text/deploy", "/etc/", "/proc/", "win.ini", "boot.ini", "system32", "winnt", "php://", "expect://", "phar://", "data:text", "data://text", "() {", "(){", "()",
-		"\n", "\"", "%26",
+		"\n", "\"", "%26", "%00", "\x00", ")",
 	}
 }
 
 // HeaderNeedles are the same for Header. Every browser has brackets and semicolons.
 func HeaderNeedles() []string {
 	return []string{
-		"${", "%u", `\u`, "&#", "&lt", "&quot", "&apos", "<script", "() {", "(){", "()  ", "$(", "`", "wget ", "curl ", "sleep", "waitfor", "benchmark", "' or", "' and", "'or", "'and", "\" or", "\" and", "\"or", "\"and",
+		"%00", "\x00", "%c0", "${", "%u", `\u`, "&#", "&lt", "&quot", "&apos", "<script", "() {", "(){", "()  ", "$(", "`", "wget ", "curl ", "sleep", "waitfor", "benchmark", "' or", "' and", "'or", "'and", "\" or", "\" and", "\"or", "\"and",
 		"sqlmap", "nikto", "acunetix", "nessus", "openvas", "wpscan", "gobuster", "dirbuster", "feroxbuster", "ffuf", "nuclei", "wfuzz", "havij", "netsparker", "w3af", "arachni", "jaeles", "commix", "xsser", "zgrab",
 		"masscan", "nmap scripting", "hydra", "fimap", "joomscan", "whatweb",
 	}
