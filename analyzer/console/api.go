@@ -100,6 +100,7 @@ func (c *Console) routes() (http.Handler, error) {
 	c.ledgerRoutes(api)
 	c.statusRoutes(api)
 	c.incidentRoutes(api)
+	c.reportRoutes(api)
 	c.exclusionRoutes(api)
 	c.sweepRoutes(api)
 	c.hostRoutes(api)

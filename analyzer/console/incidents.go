@@ -20,6 +20,7 @@ import (
 
 // stores are the packages that write for the console.
 type stores struct {
+	conn       driver.Conn
 	incidents  *incident.Store
 	exclusions *exclusion.Store
 	backtest   *backtest.Backtester
@@ -29,7 +30,7 @@ type stores struct {
 }
 
 func newStores(conn driver.Conn, log *slog.Logger) stores {
-	return stores{incident.NewStore(conn), exclusion.NewStore(conn), backtest.New(conn), retro.NewStore(conn), retro.New(conn, alert.NewStore(conn), log, nil), audit.New(conn, log)}
+	return stores{conn, incident.NewStore(conn), exclusion.NewStore(conn), backtest.New(conn), retro.NewStore(conn), retro.New(conn, alert.NewStore(conn), log, nil), audit.New(conn, log)}
 }
 
 // done writes down that somebody is about to do something; an error means that it

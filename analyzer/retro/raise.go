@@ -36,11 +36,11 @@ type contact struct {
 	contact, confidence             float64
 	indicators, hosts, flows, bytes uint64
 	began, ended                    time.Time
-	listed, named, flowIDs          []string
+	listed, named                   []string
 }
 
 func (x *contact) scan(rows driver.Rows) error {
-	return rows.Scan(&x.host, &x.list, &x.about, &x.contact, &x.confidence, &x.indicators, &x.hosts, &x.flows, &x.bytes, &x.began, &x.ended, &x.listed, &x.named, &x.flowIDs)
+	return rows.Scan(&x.host, &x.list, &x.about, &x.contact, &x.confidence, &x.indicators, &x.hosts, &x.flows, &x.bytes, &x.began, &x.ended, &x.listed, &x.named)
 }
 
 // raise makes an alert of each host and list that a sweep found, or brings the
@@ -97,7 +97,7 @@ func alertOf(x *contact, c Coverage, sql string) alert.Alert {
 	}
 	a := alert.Alert{Detector: Detector, Version: detectorVersion, Gap: ever, Actor: host, Techniques: []string{"T1071"},
 		Entities: []string{"list=" + x.list}, Start: x.began, End: x.ended, WindowStart: time.Unix(0, 0), WindowEnd: time.Unix(0, 0),
-		Score: x.contact * (1 + x.confidence) / 2, Confidence: x.confidence, Magnitude: float64(x.indicators), FlowIDs: x.flowIDs, Completeness: c.Share,
+		Score: x.contact * (1 + x.confidence) / 2, Confidence: x.confidence, Magnitude: float64(x.indicators), Completeness: c.Share,
 		SubScores:   map[string]float64{"contact": x.contact, "confidence_said": x.confidence, "indicators": float64(x.indicators)},
 		EvidenceSQL: sql, EvidenceParams: map[string]string{"sweep": "", "host": x.host, "list": x.list, "about": x.about, "wide": fmt.Sprint(wide)}}
 	switch {

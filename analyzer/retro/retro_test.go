@@ -171,7 +171,7 @@ func someIndicators(t testing.TB) []Indicator {
 	}
 	b.WriteString("site7.example\nsite39.example\nco.uk\nplain.test\nnone.example\n10.1.2.0/24\n10.2.0.0/16\n150.0.0.0/9\n2001:db8::/120\n2001:db8:1::f\n2001:db8:1::20/123\n10.1.2.3\n")
 	b.WriteString("ja4:t13d1516h2_8daaf6150006_e5627efa2ab1\nja3:4c56ff4ce4aaf9573aa5dff913df997a\nhassh:e4da3b7fbbce2345d7772b0674a318d5\ncfcd208495d565ef66e7dff9f98764da\n") // md5 of 5, 0
-	b.WriteString("cert:5feceb66ffc86f38d952786c6d696c79c2dbc239dd4e91b46729d73a27fb57e9\n0.0.0.0/0\ncom\n/etc/passwd\n")                                      // sha256 of 0
+	b.WriteString("cert:5feceb66ffc86f38d952786c6d696c79c2dbc239dd4e91b46729d73a27fb57e9\n0.0.0.0/0\ncom\n/etc/passwd\n")                                                       // sha256 of 0
 	list, refused, err := Parse(strings.NewReader(b.String()))
 	if err != nil || refused != 3 {
 		t.Fatalf("%d refused: %v", refused, err)

@@ -183,7 +183,8 @@ func (p part) time() string {
 }
 
 func (p part) args(w *Sweep) []any {
-	return []any{clickhouse.Named("sweep", w.ID), clickhouse.Named("source", p.source), clickhouse.Named("time", p.time()), clickhouse.Named("first", p.first.Format(time.DateOnly)),
+	const partition = "20060102"
+	return []any{clickhouse.Named("low", p.first.Format(partition)), clickhouse.Named("high", p.last.Format(partition)), clickhouse.Named("sweep", w.ID), clickhouse.Named("source", p.source), clickhouse.Named("time", p.time()), clickhouse.Named("first", p.first.Format(time.DateOnly)),
 		clickhouse.Named("from", p.first.Format(time.DateTime)), clickhouse.Named("to", p.last.AddDate(0, 0, 1).Format(time.DateTime))}
 }
 
@@ -231,7 +232,7 @@ func (s *Sweeper) parts(ctx context.Context, w *Sweep, parts []part) error {
 
 // look finds the values of a part that are indicators, then who had contact.
 func (s *Sweeper) look(ctx context.Context, w *Sweep, p part) (matches uint64, err error) {
-	values := map[string][]string{"flows": {"values_address", "values_name", "values_print"}, "flows_1h": {"values_address"}, "flows_1d": {"values_address"},
+	values := map[string][]string{"flows": {"values_address", "values_name", "values_print"}, "flows_1h": {"values_address_rollup"}, "flows_1d": {"values_address_rollup"},
 		"names_1h": {"values_name_1h"}, "first_seen": {"values_first_seen"}}[p.source]
 	for _, name := range values {
 		if err := s.exec(ctx, name, p.args(w)...); err != nil {

@@ -58,6 +58,7 @@ export async function openAlert(id, navigate) {
       a.victim ? h('button', { type: 'button', onclick: () => leave({ ...range, last: '', host: a.victim }) }, 'Only the victim') : null,
       isAddress(a.actor) ? h('button', { type: 'button', onclick: () => leave({ about: a.actor }) }, 'About the actor') : null,
       isAddress(a.victim) ? h('button', { type: 'button', onclick: () => leave({ about: a.victim }) }, 'About the victim') : null,
+      h('a', { href: `/api/v1/alerts/${encodeURIComponent(a.id)}/report.html`, download: 'incident.html' }, 'Report'), h('a', { href: `/api/v1/alerts/${encodeURIComponent(a.id)}/report.json`, download: 'incident.json' }, 'JSON'),
       me.may ? h('button', { type: 'button', onclick: () => { leave({}); addExclusion({ detectors: a.detector, networks: isAddress(a.actor) ? a.actor : '' }, () => navigate({})); } }, 'Exclude …') : null),
     handling(a),
     steps ? section('Timeline of the case', h('div', { class: 'scroll', tabindex: 0, role: 'region', 'aria-label': 'Timeline of the case' }, caseTimeline(steps, (id) => navigate({ alert: id })))) : '',

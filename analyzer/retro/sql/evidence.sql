@@ -6,8 +6,7 @@ SELECT if(wide, '', toString(c.host)) AS actor, toString(c.list) AS listed_by, i
        max(if(confidence = 0, 50, confidence)) / 100 AS confidence_said,
        uniqExact(kind, value) AS indicators, uniqExact(c.host) AS hosts, sum(flows) AS connections, sum(src_bytes + dst_bytes) AS octets, min(first) AS began, max(last) AS ended,
        arraySlice(arraySort(groupUniqArray(1000)(c.value)), 1, 10) AS listed,
-       arraySlice(arraySort(groupUniqArray(1000)(replaceRegexpOne(seen, '^::ffff:', ''))), 1, 10) AS named,
-       arraySlice(arraySort(groupUniqArrayIf(100)(flow_id, flow_id != '')), 1, 5) AS flow_ids
+       arraySlice(arraySort(groupUniqArray(1000)(replaceRegexpOne(seen, '^::ffff:', ''))), 1, 10) AS named
 FROM (SELECT *, (list, kind, value) IN (SELECT list, kind, value FROM retro_contacts GROUP BY list, kind, value HAVING uniqExact(host) > {wide:UInt32}) AS wide FROM retro_contacts) AS c
 WHERE ({list:String} = '' OR c.list = {list:String})
   AND ({sweep:String} = '' OR if(wide, (c.list, c.kind, c.value) IN (SELECT list, kind, value FROM retro_hits WHERE sweep = {sweep:String}),

@@ -1,6 +1,6 @@
 -- Where flows are gone: that a name was asked for, and when. By whom is not stored.
-INSERT INTO retro_hits (sweep, source, part, list, kind, value, field, seen, host, first, last, flows, answered, src_bytes, dst_bytes, ports, flow_id, confidence, at)
-SELECT {sweep:String}, 'names_1h', {first:Date}, m.list, m.kind, m.value, f.field, f.seen, toIPv6('::'), f.began, f.ended, f.n, 0, 0, 0, [], '', m.confidence, now64(3, 'UTC')
+INSERT INTO retro_hits (sweep, source, part, list, kind, value, field, seen, host, first, last, flows, answered, src_bytes, dst_bytes, ports, confidence, at)
+SELECT {sweep:String}, 'names_1h', {first:Date}, m.list, m.kind, m.value, f.field, f.seen, toIPv6('::'), f.began, f.ended, f.n, 0, 0, 0, [], m.confidence, now64(3, 'UTC')
 FROM
 (
     SELECT field, seen, min(b) AS began, max(e) AS ended, max(n1) AS n

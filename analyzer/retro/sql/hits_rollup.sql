@@ -1,6 +1,6 @@
 -- Where flows are gone: pairs of a rollup, to its hour or day.
-INSERT INTO retro_hits (sweep, source, part, list, kind, value, field, seen, host, first, last, flows, answered, src_bytes, dst_bytes, ports, flow_id, confidence, at)
-SELECT {sweep:String}, {source:String}, {first:Date}, m.list, m.kind, m.value, f.field, f.seen, f.host, f.began, f.ended, f.n, f.a, f.sent, f.received, f.p, '', m.confidence, now64(3, 'UTC')
+INSERT INTO retro_hits (sweep, source, part, list, kind, value, field, seen, host, first, last, flows, answered, src_bytes, dst_bytes, ports, confidence, at)
+SELECT {sweep:String}, {source:String}, {first:Date}, m.list, m.kind, m.value, f.field, f.seen, f.host, f.began, f.ended, f.n, f.a, f.sent, f.received, f.p, m.confidence, now64(3, 'UTC')
 FROM
 (
     SELECT field, seen, host, min(b) AS began, max(e) AS ended, max(n1) AS n, max(a1) AS a, max(s1) AS sent, max(r1) AS received,

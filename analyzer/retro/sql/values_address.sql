@@ -1,5 +1,6 @@
 -- Addresses of a part that are indicators, or in a network that is one. Each is
--- looked up once, however many flows it has.
+-- looked up once, however many flows it has. Whole days are whole partitions, so
+-- the time of a flow need not be read.
 INSERT INTO retro_matches (sweep, source, first, field, seen, kind, value, list, confidence)
 WITH (SELECT groupUniqArray(bits) FROM retro_indicators WHERE sweep = {sweep:String} AND kind = 'network') AS lengths
 SELECT DISTINCT {sweep:String}, {source:String}, {first:Date}, 'address', toString(a.ip), i.kind, i.value, i.list, i.confidence
@@ -10,9 +11,9 @@ FROM
     (
         SELECT DISTINCT ip FROM
         (
-            SELECT src_ip AS ip FROM {source:Identifier} WHERE {time:Identifier} >= {from:DateTime('UTC')} AND {time:Identifier} < {to:DateTime('UTC')} GROUP BY src_ip
+            SELECT src_ip AS ip FROM flows WHERE _partition_id >= {low:String} AND _partition_id <= {high:String} GROUP BY src_ip
             UNION ALL
-            SELECT dst_ip AS ip FROM {source:Identifier} WHERE {time:Identifier} >= {from:DateTime('UTC')} AND {time:Identifier} < {to:DateTime('UTC')} GROUP BY dst_ip
+            SELECT dst_ip AS ip FROM flows WHERE _partition_id >= {low:String} AND _partition_id <= {high:String} GROUP BY dst_ip
         )
     )
 ) AS a

@@ -10,11 +10,11 @@ FROM
         SELECT field, seen, lower(replaceRegexpOne(seen, '\\.?(:[0-9]+)?$', '')) AS name, splitByChar('.', name) AS labels
         FROM
         (
-            SELECT 'tls_sni' AS field, tls_sni AS seen FROM flows WHERE start >= {from:DateTime('UTC')} AND start < {to:DateTime('UTC')} AND tls_sni != '' GROUP BY tls_sni
+            SELECT 'tls_sni' AS field, tls_sni AS seen FROM flows WHERE _partition_id >= {low:String} AND _partition_id <= {high:String} AND tls_sni != '' GROUP BY tls_sni
             UNION ALL
-            SELECT 'http_host' AS field, http_host AS seen FROM flows WHERE start >= {from:DateTime('UTC')} AND start < {to:DateTime('UTC')} AND http_host != '' GROUP BY http_host
+            SELECT 'http_host' AS field, http_host AS seen FROM flows WHERE _partition_id >= {low:String} AND _partition_id <= {high:String} AND http_host != '' GROUP BY http_host
             UNION ALL
-            SELECT 'dns_names' AS field, name AS seen FROM flows ARRAY JOIN dns_names AS name WHERE start >= {from:DateTime('UTC')} AND start < {to:DateTime('UTC')} GROUP BY name
+            SELECT 'dns_names' AS field, name AS seen FROM flows ARRAY JOIN dns_names AS name WHERE _partition_id >= {low:String} AND _partition_id <= {high:String} GROUP BY name
         )
     )
 ) AS n

@@ -125,7 +125,6 @@ CREATE TABLE IF NOT EXISTS retro_hits
     src_bytes  UInt64 COMMENT 'IP octets of the initiators',
     dst_bytes  UInt64 COMMENT 'IP octets of the responders',
     ports      Array(UInt16) COMMENT 'of the responders, up to 8',
-    flow_id    String COMMENT 'probe/epoch/worker/flow_id of the first, empty: not stored any more',
     confidence UInt8 COMMENT '1 to 100, 0 not said',
     at         DateTime64(3, 'UTC')
 )
@@ -137,7 +136,7 @@ SETTINGS fsync_after_insert = 1;
 CREATE OR REPLACE VIEW retro_contacts AS
 SELECT h.list AS list, h.kind AS kind, h.value AS value, h.field AS field, h.seen AS seen, h.host AS host, min(h.first) AS first, max(h.last) AS last,
        sum(h.flows) AS flows, sum(h.answered) AS answered, sum(h.src_bytes) AS src_bytes, sum(h.dst_bytes) AS dst_bytes,
-       arraySort(groupUniqArrayArray(8)(h.ports)) AS ports, groupUniqArray(h.source) AS sources, argMinIf(h.flow_id, h.first, h.flow_id != '') AS flow_id,
+       arraySort(groupUniqArrayArray(8)(h.ports)) AS ports, groupUniqArray(h.source) AS sources,
        max(h.confidence) AS confidence, any(h.sweep) AS sweep
 FROM (SELECT * FROM retro_hits FINAL) AS h
 INNER JOIN (SELECT list, kind, value, argMax(sweep, at) AS newest FROM retro_hits GROUP BY list, kind, value) AS n
