@@ -2,11 +2,14 @@ package model
 
 import "time"
 
-// row is stored as the statement returns it: without parts.
-type row struct {
+// Row is a flow as statements return it that ask for models: flows.sql here, and
+// those of detectors.
+type Row struct {
 	Site       string    `ch:"site"`
 	ID         string    `ch:"id"`
 	Community  string    `ch:"community_id"`
+	Key        uint64    `ch:"key"` // tells flows apart, whoever saw them
+	End        time.Time `ch:"end"`
 	Start      time.Time `ch:"start"`
 	Host       string    `ch:"src_ip"`
 	Server     string    `ch:"dst_ip"`
@@ -37,8 +40,9 @@ type row struct {
 	DstGapStd  uint32    `ch:"dst_iat_std_us"`
 }
 
-func (r row) stored() stored {
-	return stored{Site: r.Site, ID: r.ID, Community: r.Community, Start: r.Start, Flow: Flow{
+// Flow is the part that a model is told of.
+func (r *Row) Flow() Flow {
+	return Flow{
 		Host:       r.Host,
 		Server:     r.Server,
 		Port:       r.Port,
@@ -66,5 +70,5 @@ func (r row) stored() stored {
 		SrcGapStd:  r.SrcGapStd,
 		DstGapMean: r.DstGapMean,
 		DstGapStd:  r.DstGapStd,
-	}}
+	}
 }

@@ -76,13 +76,11 @@ func (l Labels) of(community string, f *Flow) string {
 	return cmp.Or(l[strings.ToLower(community)], l[f.Server], l[f.Host], l[strings.ToLower(f.SNI)])
 }
 
-// stored is a row of flows.sql.
+// stored is a flow and where it was.
 type stored struct {
 	Flow
-	Site      string    `ch:"site"`
-	ID        string    `ch:"id"`
-	Community string    `ch:"community_id"`
-	Start     time.Time `ch:"start"`
+	Site, ID, Community string
+	Start               time.Time
 }
 
 // Read returns the flows of a span with their classes.
@@ -128,12 +126,12 @@ func (s Source) flows(ctx context.Context, db detect.DB, span detect.Window, kin
 		p["names"] = "['" + strings.Join(names, "','") + "']"
 	}
 	var list []stored
-	rows, err := detect.All[row](ctx, db, detect.Compose(flowsSQL), p)
+	rows, err := detect.All[Row](ctx, db, detect.Compose(flowsSQL), p)
 	if err != nil {
 		return nil, fmt.Errorf("read flows for a model: %w", err)
 	}
 	for _, r := range rows {
-		list = append(list, r.stored())
+		list = append(list, stored{r.Flow(), r.Site, r.ID, r.Community, r.Start})
 	}
 	return list, nil
 }
