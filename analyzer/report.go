@@ -9,6 +9,7 @@ import (
 	"github.com/tapwatch/tapwatch/analyzer/detect/access"
 	"github.com/tapwatch/tapwatch/analyzer/detect/behaviour"
 	"github.com/tapwatch/tapwatch/analyzer/detect/channel"
+	"github.com/tapwatch/tapwatch/analyzer/detect/content"
 	"github.com/tapwatch/tapwatch/analyzer/detect/egress"
 	"github.com/tapwatch/tapwatch/analyzer/detect/flood"
 	"github.com/tapwatch/tapwatch/analyzer/detect/novelty"
@@ -32,7 +33,7 @@ func families(cfg Config) map[string]string {
 	out := map[string]string{incident.CaseDetector: "cases"}
 	for family, list := range map[string][]detect.Detector{
 		"recon": recon.All(own, d.Recon), "access": access.All(own, d.Access), "flood": flood.All(own, d.Flood), "behaviour": behaviour.All(own, d.Behaviour),
-		"novelty": novelty.All(own, d.Novelty), "threshold": threshold.All(own, d.Threshold), "egress": egress.All(own, d.Egress), "channel": channel.All(own, d.Channel),
+		"novelty": novelty.All(own, d.Novelty), "threshold": threshold.All(own, d.Threshold), "egress": egress.All(own, d.Egress), "channel": channel.All(own, d.Channel), "content": content.All(own, d.Content),
 	} {
 		for _, x := range list {
 			out[x.Info().Name] = family

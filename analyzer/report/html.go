@@ -25,7 +25,7 @@ func pages(loc *time.Location) (*template.Template, error) {
 			return t.In(loc).Format("2006-01-02 15:04:05")
 		},
 		"date":    func(t time.Time) string { return t.In(loc).Format(time.DateOnly) },
-		"slot":    func(seconds int) string { return (time.Duration(seconds) * time.Second).String() },
+		"slot":    func(seconds int) string { return strconv.Itoa(seconds/60) + " min" },
 		"octets":  octets,
 		"bps":     bps,
 		"slope":   func(v float64) string { return signed(v) },
