@@ -22,7 +22,6 @@ WITH
         WHERE start >= window_start AND start < window_end AND /*dst_inside*/ AND NOT /*src_inside*/ AND /*unicast*/
           AND dst_role != 'backup' AND src_role NOT IN ('backup', 'cloud') AND NOT initiator_guessed AND dst_payload_bytes > 0
     ),
-    named AS (SELECT site, host, peer, argMax(name, (sent, name)) AS sni FROM outward WHERE name != '' GROUP BY site, host, peer),
     targets AS
     (
         SELECT site, side, host, target, max(sent) AS sent, max(got) AS got, max(top) AS top_hour, min(first) AS first, max(last) AS last, sum(connections) AS connections,
@@ -33,10 +32,10 @@ WITH
                 max(p) AS peer, argMax(c, (s, c)) AS carrier, arraySlice(arraySort(arrayFlatten(groupArray(5)(i))), 1, 5) AS ids
             FROM
             (
-                SELECT o.site AS site, o.probe AS probe, o.side AS side, o.host AS host, if(n.sni != '', n.sni, replaceRegexpOne(toString(o.peer), '^::ffff:', '')) AS target,
+                SELECT o.site AS site, o.probe AS probe, o.side AS side, o.host AS host, if(o.sni != '', o.sni, replaceRegexpOne(toString(o.peer), '^::ffff:', '')) AS target,
                     toStartOfHour(o.start) AS h, sum(o.sent) AS s, sum(o.got) AS g, min(o.start) AS b, max(o.end) AS e, countIf(o.segment = 0) AS n, max(o.peer) AS p,
                     argMax(o.carrier, (o.sent, o.carrier)) AS c, arrayMap(x -> x.2, groupArraySorted(5)((-toInt64(o.sent), o.id))) AS i
-                FROM outward AS o LEFT JOIN named AS n ON o.site = n.site AND o.host = n.host AND o.peer = n.peer AND o.side = 'client'
+                FROM (SELECT *, argMaxIf(name, (sent, name), name != '') OVER (PARTITION BY site, side, host, peer) AS sni FROM outward) AS o
                 GROUP BY site, probe, side, host, target, h
                 ORDER BY site, probe, side, host, target, h
             )
@@ -49,11 +48,14 @@ WITH
     ),
     senders AS
     (
-        SELECT site, side, host, max(total) AS total
-        FROM (SELECT site, probe, side, host, sum(sent) AS total FROM outward GROUP BY site, probe, side, host)
-        GROUP BY site, side, host
+        SELECT *, groupArray((host, log1p(total))) OVER (PARTITION BY site, side ORDER BY host ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING) AS logs
+        FROM
+        (
+            SELECT site, side, host, max(total) AS total
+            FROM (SELECT site, probe, side, host, sum(sent) AS total FROM outward GROUP BY site, probe, side, host)
+            GROUP BY site, side, host
+        )
     ),
-    crowd AS (SELECT site, side, arraySort(groupArray((host, log1p(total)))) AS logs FROM senders GROUP BY site, side),
     known AS
     (
         SELECT site, uniqExact(value) AS inside_hosts
@@ -65,7 +67,7 @@ WITH
     (
         SELECT site, groupUniqArray(toDateTime(intDiv(toUnixTimestamp(hour), {unit:UInt32}) * {unit:UInt32}, 'UTC')) AS all_hours
         FROM hosts_1h
-        WHERE hour >= past AND hour < window_start AND site IN (SELECT site FROM targets)
+        WHERE hour >= past AND hour < window_start
         GROUP BY site
     ),
     prevalence AS
@@ -114,12 +116,11 @@ WITH
         SELECT targets.site AS site, targets.side AS side, targets.host AS host, targets.target AS target, targets.sent AS sent, targets.got AS got, targets.top_hour AS top_hour,
             targets.carrier AS carrier, targets.first AS first, targets.last AS last, targets.connections AS connections, targets.flow_ids AS flow_ids, senders.total AS observed,
             greatest(prevalence.callers, popular.callers) AS callers, known.inside_hosts AS inside_hosts,
-            arrayMap(x -> x.2, arrayFilter(x -> x.1 != targets.host, crowd.logs)) AS peers,
+            arrayMap(x -> x.2, arrayFilter(x -> x.1 != targets.host, senders.logs)) AS peers,
             if(empty(hourly.active), [], arrayFilter(h -> h >= hourly.since, before.all_hours)) AS hours,
             arrayMap(h -> if(indexOf(hourly.active, h) > 0, hourly.amounts[indexOf(hourly.active, h)], toUInt64(0)), hours) AS bytes
         FROM targets
         INNER JOIN senders ON targets.site = senders.site AND targets.side = senders.side AND targets.host = senders.host
-        INNER JOIN crowd ON targets.site = crowd.site AND targets.side = crowd.side
         LEFT JOIN prevalence ON targets.site = prevalence.site AND targets.address = prevalence.address AND targets.side = 'client'
         LEFT JOIN popular ON targets.site = popular.site AND targets.target = popular.name
         LEFT JOIN hourly ON targets.site = hourly.site AND targets.side = hourly.side AND targets.host = hourly.host
