@@ -271,7 +271,7 @@ func checkAlerts(t testing.TB, conn driver.Conn) {
 	}
 	// What many hosts met is one alert.
 	localtest.Expect(t, conn, "SELECT count() FROM alerts FINAL WHERE detector = 'retro_hit' AND has(entities, 'indicator=domain plain.test')", 1)
-	localtest.Expect(t, conn, "SELECT count() > 0 FROM alerts FINAL WHERE detector = 'retro_hit' AND actor != ''", 1)
+	localtest.Expect(t, conn, "SELECT toUInt64(count() > 0) FROM alerts FINAL WHERE detector = 'retro_hit' AND actor != ''", 1)
 }
 
 // What a threat list brings is swept by itself, once; what comes later alone;
