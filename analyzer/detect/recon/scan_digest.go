@@ -13,6 +13,9 @@ import (
 //go:embed scan_digest.sql
 var scanDigestSQL string
 
+//go:embed scan_digest_windows.sql
+var scanDigestWindowsSQL string
+
 // ScanDigestConfig are the thresholds of scan_digest.
 type ScanDigestConfig struct {
 	MinTargets int `conf:"min_targets" help:"hosts and ports tried without an answer in 24 hours"`
@@ -46,6 +49,8 @@ incident of its own only in portscan_vertical and portscan_horizontal.`,
 			a.EvidenceParams["site"], a.EvidenceParams["one"] = r.Site, "1"
 			return detect.Raise
 		},
+		Find:       detect.Compose(scanDigestWindowsSQL),
+		FindParams: own.Params().With("least", detect.Number(min(c.MinTargets, ports, hosts))),
 	})
 }
 
