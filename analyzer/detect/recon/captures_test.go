@@ -27,9 +27,10 @@ func TestZeekLogs(t *testing.T) {
 		name, file string
 		inside     []netip.Prefix
 		most       int // alerts
+		long       bool
 		check      func(t *testing.T, contacts []contact, alerts []alert.Alert)
 	}{
-		{"nmap of three networks", "strato-002-zeek-scenario-port-scanning/conn.log", detecttest.Own().Inside, 5, func(t *testing.T, _ []contact, alerts []alert.Alert) {
+		{"nmap of three networks", "strato-002-zeek-scenario-port-scanning/conn.log", detecttest.Own().Inside, 5, false, func(t *testing.T, _ []contact, alerts []alert.Alert) {
 			found := map[string]bool{}
 			for _, a := range alerts {
 				found[a.Detector] = found[a.Detector] || a.Actor == "172.16.1.11"
@@ -38,14 +39,17 @@ func TestZeekLogs(t *testing.T) {
 				t.Errorf("of 172.16.1.11: %v", found)
 			}
 		}},
-		{"a sweep of port 80", "slips/portscan-horizontal/conn.log", detecttest.Own().Inside, 1, func(t *testing.T, _ []contact, alerts []alert.Alert) {
+		{"a sweep of port 80", "slips/portscan-horizontal/conn.log", detecttest.Own().Inside, 1, false, func(t *testing.T, _ []contact, alerts []alert.Alert) {
 			if len(alerts) != 1 || alerts[0].Detector != "portscan_horizontal" || alerts[0].Actor != "10.0.2.112" {
 				t.Errorf("%+v", alerts)
 			}
 		}},
-		{"a day of a server", "rita-server-day1/conn.log.gz", []netip.Prefix{netip.MustParsePrefix("64.225.56.201/32")}, 3, checkServer},
+		{"a day of a server", "rita-server-day1/conn.log.gz", []netip.Prefix{netip.MustParsePrefix("64.225.56.201/32")}, 3, true, checkServer},
 	} {
 		t.Run(c.name, func(t *testing.T) {
+			if c.long && os.Getenv("TAPWATCH_E2E") != "full" {
+				t.Skip("minutes of work: TAPWATCH_E2E=full runs it")
+			}
 			contacts := readZeek(t, c.file)
 			start, rows, err := detecttest.ParseFlows(table(contacts))
 			if err != nil {
