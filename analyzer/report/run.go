@@ -19,7 +19,7 @@ import (
 
 const (
 	// lookEvery is how often it is looked whether a report is due.
-	lookEvery = time.Minute
+	lookEvery = 20 * time.Second
 	// maxMissed bounds the periods that are made up for after a long rest.
 	maxMissed = 31
 )
