@@ -38,6 +38,7 @@ brings along. Low for other faults of servers outside, info for old versions, we
 				"certificates of the own authority (internal_ca)",
 				"servers inside that sign for themselves, as printers and appliances do",
 				"certificates that are merely young or long-lived",
+				"certificates for another name where the client asked for an address",
 				"networks of the roles scanner, monitor and lab, and sources in detect.exempt",
 				"known to the site for history_days: low at most",
 			},

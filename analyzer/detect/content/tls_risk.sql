@@ -16,7 +16,7 @@ WITH
                 sum(src_bytes + dst_bytes) AS octets, min(/*src_text*/) AS client,
                 arrayStringConcat(arraySlice(arraySort(groupUniqArrayIf(tls_sni, tls_sni != '')), 1, 3), ', ') AS names,
                 max(tls_cert_subject) AS subject, max(tls_cert_issuer) AS issuer, max(tls_cert_not_before) AS not_before, max(tls_cert_not_after) AS not_after,
-                max(bitTest(risks, 6)) AS self_signed, max(bitTest(risks, 7)) AS obsolete, max(bitTest(risks, 8)) AS weak, max(bitTest(risks, 9)) AS expired, max(bitTest(risks, 10)) AS mismatch,
+                max(bitTest(risks, 6)) AS self_signed, max(bitTest(risks, 7)) AS obsolete, max(bitTest(risks, 8)) AS weak, max(bitTest(risks, 9)) AS expired, max(bitTest(risks, 10) AND NOT match(tls_sni, '^[0-9.]+$|:')) AS mismatch,
                 min(tls_sni = '') AS nameless, minIf(tls_version, bitTest(risks, 7)) AS version, maxIf(tls_cipher, bitTest(risks, 8)) AS cipher, max(tls_cipher != 0) AS versions_known,
                 arrayStringConcat(arraySlice(arraySort(groupUniqArrayIf(toString(ja4), ja4 != '')), 1, 3), ', ') AS fingerprints,
                 min(start) AS f, max(end) AS l, groupArraySorted(5)(/*flow_id*/) AS i
