@@ -7,6 +7,8 @@ import (
 
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/tapwatch/tapwatch/proto/kit/clickhouse"
 )
 
 // maxHost bounds each list of a host.
@@ -118,7 +120,7 @@ func (c *Console) host(ctx context.Context, in *hostInput) (*answer[HostPage], e
 func (c *Console) firstTimes(ctx context.Context, what string) ([]FirstTime, error) {
 	list := []FirstTime{}
 	err := c.db.each(ctx, `SELECT toString(kind), value, first, last, arrayMap(s -> toString(s), sites), arrayMap(p -> toString(p), probes) FROM first_times(what = {what:String}) LIMIT {limit:UInt32}`,
-		params{"what": what, "limit": "501"}, func(rows driver.Rows) error {
+		params{"what": clickhouse.Text(what), "limit": "501"}, func(rows driver.Rows) error {
 			var x FirstTime
 			var first, last time.Time
 			err := rows.Scan(&x.Kind, &x.Value, &first, &last, &x.Sites, &x.Probes)
