@@ -57,7 +57,8 @@ func servers(t *testing.T) (addrs []string) {
 		s, err := local.StartClickHouse(t.Context(), local.ClickHouseConfig{Dir: dir, TCPPort: port, MaxMemory: 1 << 30, KeepFree: -1, Users: []local.ClickHouseUser{{
 			Name: "analyzer", Grants: []string{"GRANT SELECT, dictGet ON tapwatch.*", "GRANT SELECT, dictGet ON tapwatch_shard.*",
 				"GRANT INSERT ON tapwatch.alerts", "GRANT INSERT ON tapwatch.job_runs", "GRANT INSERT ON tapwatch.deliveries",
-				"GRANT INSERT ON tapwatch.alert_findings", "GRANT INSERT ON tapwatch.incident_events", "GRANT INSERT ON tapwatch.exclusions", "GRANT INSERT ON tapwatch.leases"},
+				"GRANT INSERT ON tapwatch.alert_findings", "GRANT INSERT ON tapwatch.incident_events", "GRANT INSERT ON tapwatch.exclusions", "GRANT INSERT ON tapwatch.leases",
+				"GRANT INSERT ON tapwatch.audit_log", "GRANT INSERT ON tapwatch.response_steps", "GRANT INSERT ON tapwatch.reports_written", "GRANT INSERT ON tapwatch.retro_sweeps", "GRANT INSERT ON tapwatch.retro_indicators", "GRANT INSERT ON tapwatch.retro_swept", "GRANT INSERT ON tapwatch.retro_days", "GRANT INSERT ON tapwatch.retro_parts", "GRANT INSERT ON tapwatch.retro_matches", "GRANT INSERT ON tapwatch.retro_hits"},
 			Settings: map[string]string{"async_insert": "0", "distributed_foreground_insert": "1", "distributed_product_mode": "global"}}}}, nil)
 		if err != nil {
 			t.Fatal(err)

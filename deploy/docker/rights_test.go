@@ -144,7 +144,8 @@ func TestRights(t *testing.T) {
 			"SELECT dictGet('networks_trie', 'name', toIPv6('10.0.0.1'))", "EXPLAIN SELECT count() FROM flows", "SELECT * FROM asset_at(ip = '10.0.0.5', time = '2026-11-01 12:00:00')"},
 		"analyzer": {"SELECT count() FROM flows", "SELECT count() FROM ledger", "INSERT INTO alerts (id) VALUES ('x')",
 			"INSERT INTO leases (name) VALUES ('x')", "INSERT INTO exclusions (id) VALUES ('x')", "INSERT INTO incident_events (alert) VALUES ('x')",
-			"INSERT INTO alert_findings (alert) VALUES ('x')",
+			"INSERT INTO alert_findings (alert) VALUES ('x')", "INSERT INTO audit_log (who) VALUES ('x')", "INSERT INTO response_steps (id) VALUES ('x')",
+			"INSERT INTO reports_written (kind) VALUES ('x')", "INSERT INTO retro_sweeps SELECT * FROM retro_sweeps", "INSERT INTO retro_hits SELECT * FROM retro_hits",
 			"INSERT INTO job_runs (detector) VALUES ('x')", "INSERT INTO deliveries (alert) VALUES ('x')"},
 	}
 	denied := map[string][]string{

@@ -92,7 +92,7 @@ if [ -n "$made" ] || [ ! -s "$dir/clickhouse_users.xml" ]; then
 $(user migrator "ALL ON tapwatch.*" "TABLE ENGINE ON *" "SELECT ON system.tables" "SELECT ON system.parts" "SELECT ON system.mutations" "SELECT ON system.disks" "SELECT ON system.storage_policies")
 $(user writer "SELECT, INSERT, ALTER UPDATE, ALTER DELETE, ALTER TTL ON tapwatch.*" "TRUNCATE ON tapwatch.enrich_addresses" "TRUNCATE ON tapwatch.enrich_hits" "SHOW TABLES ON system.*" "SELECT ON system.parts" "SELECT ON system.mutations" "SELECT ON system.processes" "SELECT ON system.disks" "SELECT ON system.storage_policies")
 $(user reader "SELECT, dictGet ON tapwatch.*")
-$(user analyzer "SELECT, dictGet ON tapwatch.*" "INSERT ON tapwatch.alerts" "INSERT ON tapwatch.job_runs" "INSERT ON tapwatch.deliveries" "INSERT ON tapwatch.alert_findings" "INSERT ON tapwatch.incident_events" "INSERT ON tapwatch.exclusions" "INSERT ON tapwatch.leases")
+$(user analyzer "SELECT, dictGet ON tapwatch.*" "INSERT ON tapwatch.alerts" "INSERT ON tapwatch.job_runs" "INSERT ON tapwatch.deliveries" "INSERT ON tapwatch.alert_findings" "INSERT ON tapwatch.incident_events" "INSERT ON tapwatch.exclusions" "INSERT ON tapwatch.leases" "INSERT ON tapwatch.audit_log" "INSERT ON tapwatch.response_steps" "INSERT ON tapwatch.reports_written" "INSERT ON tapwatch.retro_sweeps" "INSERT ON tapwatch.retro_indicators" "INSERT ON tapwatch.retro_swept" "INSERT ON tapwatch.retro_days" "INSERT ON tapwatch.retro_parts" "INSERT ON tapwatch.retro_matches" "INSERT ON tapwatch.retro_hits")
     </users>
 </clickhouse>
 XML
