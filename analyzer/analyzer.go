@@ -48,6 +48,7 @@ func Run(ctx context.Context, cfg Config) error {
 	if err != nil {
 		return err
 	}
+	cfg.Console.Inside = cfg.Detect.Inside
 	page, err := console.New(described(cfg.Console, detectors), conn, o.Log, o.Registry)
 	if err != nil {
 		return err

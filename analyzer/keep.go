@@ -16,12 +16,13 @@ import (
 	"github.com/tapwatch/tapwatch/analyzer/exclusion"
 	"github.com/tapwatch/tapwatch/analyzer/incident"
 	"github.com/tapwatch/tapwatch/analyzer/query"
+	"github.com/tapwatch/tapwatch/analyzer/retro"
 	"github.com/tapwatch/tapwatch/analyzer/rule"
 	"github.com/tapwatch/tapwatch/analyzer/schedule/lease"
 	"github.com/tapwatch/tapwatch/proto/kit/ops"
 )
 
-// keepEvery is how often exclusions and cases are looked after.
+// keepEvery is how often exclusions, cases and new indicators are looked after.
 const keepEvery = 10 * time.Second
 
 // Rules is where rules of one's own are.
@@ -55,6 +56,7 @@ func AllDetectors(cfg Config) ([]detect.Detector, error) {
 type keepers struct {
 	exclusions *exclusion.Keeper
 	cases      *incident.Keeper
+	sweeps     *retro.Sweeper
 }
 
 // keep makes the keepers of a store of alerts, and has it ask them.
@@ -62,6 +64,7 @@ func keep(cfg Config, conn driver.Conn, alerts *alert.Store, o *ops.Ops) keepers
 	k := keepers{
 		exclusions: exclusion.NewKeeper(conn, alerts, cfg.Detect.Inside, o.Log, o.Registry),
 		cases:      incident.NewKeeper(cfg.Cases, conn, alerts, cfg.Detect.Inside, o.Log, o.Registry),
+		sweeps:     retro.New(conn, alerts, o.Log, o.Registry),
 	}
 	alerts.Before(k.exclusions.Before)
 	return k
@@ -72,6 +75,7 @@ func (k keepers) run(ctx context.Context, g *errgroup.Group, l *lease.Lease) {
 	g.Go(func() error { return l.Run(ctx) })
 	g.Go(func() error { return k.exclusions.Run(ctx, keepEvery, l.Held) })
 	g.Go(func() error { return k.cases.Run(ctx, keepEvery, l.Held) })
+	g.Go(func() error { return k.sweeps.Run(ctx, keepEvery, l.Held) })
 }
 
 // pass does once what run does again and again.

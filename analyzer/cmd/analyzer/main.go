@@ -18,6 +18,6 @@ func main() {
 		Check:   analyzer.Config.Check,
 		Run:     analyzer.Run,
 	}
-	s.Commands = []*cobra.Command{hashPasswordCommand(), queryCommand(s), importCommand(), backtestCommand(s), exclusionCommand(s), ruleCommand(), modelCommand(s), reportCommand(s), respondCommand(s)}
+	s.Commands = []*cobra.Command{hashPasswordCommand(), queryCommand(s), importCommand(), backtestCommand(s), exclusionCommand(s), ruleCommand(), modelCommand(s), reportCommand(s), respondCommand(s), retroCommand(s)}
 	os.Exit(service.Main(s.Command()))
 }

@@ -1,6 +1,7 @@
 package novelty
 
 import (
+	"encoding/hex"
 	"cmp"
 	"errors"
 	"fmt"
@@ -84,7 +85,7 @@ func (r Rule) match() (matcher, error) {
 		return m, fmt.Errorf("ports: %w", err)
 	}
 	m.params["ports"], m.params["ports_any"] = "["+strings.Join(ports, ",")+"]", flag(len(ports) == 0)
-	m.params["apps"], m.params["apps_any"] = quoted(r.Apps), flag(len(r.Apps) == 0)
+	m.params["apps"], m.params["apps_any"] = coded(r.Apps), flag(len(r.Apps) == 0)
 	if m.params["hour_from"], m.params["hour_to"], err = readHours(r.Hours); err != nil {
 		return m, fmt.Errorf("hours: %w", err)
 	}
@@ -123,7 +124,7 @@ func (m *matcher) end(name string, list []string) error {
 			networks = append(networks, p)
 		}
 	}
-	m.params = m.params.Networks(name, networks).With(name+"_names", quoted(names), name+"_roles", quoted(roles), name+"_side", side, name+"_any", flag(len(list) == 0))
+	m.params = m.params.Networks(name, networks).With(name+"_names", coded(names), name+"_roles", coded(roles), name+"_side", side, name+"_any", flag(len(list) == 0))
 	return nil
 }
 
@@ -134,14 +135,14 @@ func flag(b bool) string {
 	return "0"
 }
 
-// quoted writes a list as ClickHouse reads a parameter of Array(String).
-func quoted(list []string) string {
-	escape := strings.NewReplacer(`\`, `\\`, `'`, `\'`, "\t", `\t`, "\n", `\n`)
+// coded writes a list of texts for a statement that compares their hex: quotes and
+// backslashes do not get through a parameter of Array(String) unharmed.
+func coded(list []string) string {
 	out := make([]string, len(list))
 	for i, s := range list {
-		out[i] = "'" + escape.Replace(s) + "'"
+		out[i] = strings.ToUpper(hex.EncodeToString([]byte(s)))
 	}
-	return "[" + strings.Join(out, ",") + "]"
+	return strings.Join(out, ",")
 }
 
 // readPorts reads ports and ranges.
