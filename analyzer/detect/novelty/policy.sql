@@ -9,11 +9,11 @@ WITH
         SELECT site, probe, src_ip, dst_ip, dst_port, protocol, toString(app) AS app, toString(service) AS service, start, end, segment, src_bytes + dst_bytes AS octets, dst_payload_bytes > 0 AS answered,
             toTimeZone(start, {zone:String}) AS clock, toHour(clock) * 60 + toMinute(clock) AS minute, /*flow_id*/ AS id,
             toBool(/*src_inside*/) AS src_in, toBool(/*dst_inside*/) AS dst_in,
-            ({from_any:UInt8} = 1 OR arrayExists((a, b) -> src_ip >= a AND src_ip <= b, from_first, from_last) OR has(splitByChar(',', {from_names:String}), hex(toString(src_network))) OR has(splitByChar(',', {from_roles:String}), hex(toString(src_role)))
+            ({from_any:UInt8} = 1 OR arrayExists((a, b) -> src_ip >= a AND src_ip <= b, from_first, from_last) OR has(splitByChar(',', {from_names:String}), concat('=', hex(toString(src_network)))) OR has(splitByChar(',', {from_roles:String}), concat('=', hex(toString(src_role))))
                 OR {from_side:String} = 'inside' AND src_in OR {from_side:String} = 'outside' AND NOT src_in) AS from_is,
-            ({to_any:UInt8} = 1 OR arrayExists((a, b) -> dst_ip >= a AND dst_ip <= b, to_first, to_last) OR has(splitByChar(',', {to_names:String}), hex(toString(dst_network))) OR has(splitByChar(',', {to_roles:String}), hex(toString(dst_role)))
+            ({to_any:UInt8} = 1 OR arrayExists((a, b) -> dst_ip >= a AND dst_ip <= b, to_first, to_last) OR has(splitByChar(',', {to_names:String}), concat('=', hex(toString(dst_network)))) OR has(splitByChar(',', {to_roles:String}), concat('=', hex(toString(dst_role))))
                 OR {to_side:String} = 'inside' AND dst_in OR {to_side:String} = 'outside' AND NOT dst_in) AS to_is,
-            ({ports_any:UInt8} = 1 OR has({ports:Array(UInt16)}, dst_port)) AND ({apps_any:UInt8} = 1 OR has(splitByChar(',', {apps:String}), hex(app)) OR service != '' AND has(splitByChar(',', {apps:String}), hex(service))) AS what_is,
+            ({ports_any:UInt8} = 1 OR has({ports:Array(UInt16)}, dst_port)) AND ({apps_any:UInt8} = 1 OR has(splitByChar(',', {apps:String}), concat('=', hex(app))) OR service != '' AND has(splitByChar(',', {apps:String}), concat('=', hex(service)))) AS what_is,
             (if({hour_from:UInt16} <= {hour_to:UInt16}, minute >= {hour_from:UInt16} AND minute < {hour_to:UInt16}, minute >= {hour_from:UInt16} OR minute < {hour_to:UInt16})
                 AND has({weekdays:Array(UInt8)}, toDayOfWeek(clock))) AS when_is
         FROM flows

@@ -1,8 +1,8 @@
 package novelty
 
 import (
-	"encoding/hex"
 	"cmp"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -140,7 +140,7 @@ func flag(b bool) string {
 func coded(list []string) string {
 	out := make([]string, len(list))
 	for i, s := range list {
-		out[i] = strings.ToUpper(hex.EncodeToString([]byte(s)))
+		out[i] = "=" + strings.ToUpper(hex.EncodeToString([]byte(s)))
 	}
 	return strings.Join(out, ",")
 }
