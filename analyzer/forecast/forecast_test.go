@@ -16,10 +16,10 @@ import (
 
 // result is what forecasts of the last part of a series were like.
 type result struct {
-	mase          float64 // mean error one step ahead, in that of the seasonal naive forecast
-	inside        int     // values within the 95 % band
-	n             int
-	inside99, all int
+	mase     float64 // mean error one step ahead, in that of the seasonal naive forecast
+	inside   int     // values within the 95 % band
+	n        int
+	inside99 int
 }
 
 // measure fits the first two thirds and forecasts each of the others from all

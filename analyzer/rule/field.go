@@ -17,8 +17,7 @@ import (
 type field struct {
 	columns []string // a value has to be in one of them
 	kind    fieldKind
-	names   map[string]string // of values, in lower case
-	refused string            // why it cannot be answered
+	refused string // why it cannot be answered
 }
 
 type fieldKind int
@@ -27,7 +26,7 @@ const (
 	texty    fieldKind = iota // any case
 	numeric                   // ports, statuses
 	address                   // IPv4 or IPv6
-	named                     // a word of names, or a number
+	named                     // a word, or a number
 	initiate                  // Initiated: flows are seen from their initiator
 )
 
