@@ -6,6 +6,8 @@ MODULES  := proto probe collector analyzer deploy
 BIN      := $(CURDIR)/bin
 NATIVE   := deploy/tapwatch/node_modules/.package-lock.json
 GOTEST   := go test -timeout 15m
+# Packages tested at once: one more than there are cores, as many tests wait for what they have stopped.
+PACKAGES ?= $(shell expr $$(nproc 2>/dev/null || echo 2) + 1)
 FUZZTIME ?= 60s
 ROWS     ?= 2000000
 SEED     ?=
@@ -18,7 +20,7 @@ demo: ## the whole chain on recorded attacks, with its page; PCAP=file, IFACE=et
 	$(BIN)/tapwatch up $(if $(PCAP),-r '$(PCAP)',$(if $(IFACE),-i '$(IFACE)',-r deploy/demo/captures -r deploy/demo/generated --state .state/demo --fresh))
 
 test: $(NATIVE) ## all tests
-	$(GOTEST) $(MODULES:%=./%/...)
+	$(GOTEST) -p $(PACKAGES) $(MODULES:%=./%/...)
 
 check: lint test ## lint and test
 
