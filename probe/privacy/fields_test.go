@@ -9,10 +9,10 @@ import (
 	"github.com/tapwatch/tapwatch/proto/flow"
 )
 
-// harmlessFields are the rest. Interface is the operator's word, App and Service those of our own lists, History Zeek's letters; the others are
+// harmlessFields are the rest. Origin is written by importers, Interface is the operator's word, App and Service those of our own lists, History Zeek's letters; the others are
 // numbers, or digests of what software a peer is.
 var harmlessFields = []string{
-	"Interface", "VLAN", "VLANInner", "Tunnel", "TunnelID", "SrcPort", "DstPort", "Protocol", "InitiatorGuessed",
+	"Origin", "Interface", "VLAN", "VLANInner", "Tunnel", "TunnelID", "SrcPort", "DstPort", "Protocol", "InitiatorGuessed",
 	"Start", "End", "EndReason", "FlowID", "Segment",
 	"SrcPackets", "DstPackets", "SrcBytes", "DstBytes", "SrcFrameBytes", "DstFrameBytes", "SrcPayloadBytes", "DstPayloadBytes",
 	"SrcTCPFlags", "DstTCPFlags", "ConnState", "History", "DstRTT", "SrcRTT", "SrcRetransmits", "DstRetransmits",
