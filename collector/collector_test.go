@@ -40,7 +40,7 @@ func TestStores(t *testing.T) {
 	r.want("SELECT sum(arraySum(minute_rows)) FROM batches FINAL", 10000)
 	r.want("SELECT sum(seen_packets) FROM ledger", 110000)
 	r.want("SELECT sum(packets) FROM ledger_losses", 10000)
-	r.until("SELECT sum(segments) FROM flows_1m", 10000, 20*time.Second)
+	r.until("SELECT sum(segments) FROM flows_1m", 10000, time.Minute)
 	r.want("SELECT sum(src_bytes + dst_bytes) = (SELECT sum(src_bytes + dst_bytes) FROM flows) ? 1::UInt64 : 0::UInt64 FROM flows_1m", 1)
 	stop()
 }
