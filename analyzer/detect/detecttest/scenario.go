@@ -89,7 +89,8 @@ func Stored(t testing.TB, conn driver.Conn) []alert.Alert {
 // negative twins expect nothing, or nothing above low. Every alert has to keep
 // what alerts promise, its evidence included, and a second run must change
 // nothing. With TAPWATCH_E2E=full all detectors judge each scenario, and twice; else
-// those that it is about or expects something of do, and one is judged twice.
+// those that it is about or expects something of do, one is judged twice, and those
+// whose text begins with "Long." are left out.
 func Scenarios(t *testing.T, family []detect.Detector) {
 	t.Helper()
 	files, err := filepath.Glob("testdata/*.txtar")
@@ -104,6 +105,9 @@ func Scenarios(t *testing.T, family []detect.Detector) {
 			archive, err := txtar.ParseFile(file)
 			if err != nil {
 				t.Fatal(err)
+			}
+			if strings.HasPrefix(string(archive.Comment), "Long. ") && !full() {
+				t.Skip("a long scenario: TAPWATCH_E2E=full runs it")
 			}
 			part := map[string]string{}
 			for _, f := range archive.Files {
