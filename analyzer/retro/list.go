@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"maps"
 	"net/netip"
 	"net/url"
 	"regexp"
@@ -247,8 +248,8 @@ func parseJSON(data []byte, add func(string, string, int)) error {
 					add(mispKind(kind), value, 0)
 				}
 			default:
-				for _, e := range x {
-					walk(e)
+				for _, name := range slices.Sorted(maps.Keys(x)) {
+					walk(x[name])
 				}
 			}
 		}
