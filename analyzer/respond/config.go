@@ -43,16 +43,16 @@ type Config struct {
 // repeated. In arguments {target}, {id}, {action} (apply or undo), {kind} and
 // {until} (RFC 3339) are replaced; no shell sees them.
 type Hook struct {
-	Name    string            `conf:"name" help:"unique"`
-	Kind    string            `conf:"kind" help:"isolate (a host of our own) or block (a prefix that is not)"`
-	Command []string          `conf:"command" help:"program and arguments, such as [/usr/local/sbin/quarantine, add, '{target}']"`
-	Undo    []string          `conf:"undo" help:"the same, to undo it"`
-	URL     config.Secret     `conf:"url" help:"http or https, in place of command: gets a POST of JSON with action apply or undo"`
-	Secret  config.Secret     `conf:"secret" help:"signs the body as notifications are"`
-	Headers map[string]string `conf:"headers" help:"additional header fields"`
-	Allow   []netip.Prefix    `conf:"allow" help:"networks that may be dialled although they are not public"`
-	TLS     kit.TLS           `conf:"tls"`
-	Timeout time.Duration     `conf:"timeout" help:"for one attempt; 0: 30s"`
+	Name    string                   `conf:"name" help:"unique"`
+	Kind    string                   `conf:"kind" help:"isolate (a host of our own) or block (a prefix that is not)"`
+	Command []string                 `conf:"command" help:"program and arguments, such as [/usr/local/sbin/quarantine, add, '{target}']"`
+	Undo    []string                 `conf:"undo" help:"the same, to undo it"`
+	URL     config.Secret            `conf:"url" help:"http or https, in place of command: gets a POST of JSON with action apply or undo"`
+	Secret  config.Secret            `conf:"secret" help:"signs the body as notifications are"`
+	Headers map[string]config.Secret `conf:"headers" help:"additional header fields"`
+	Allow   []netip.Prefix           `conf:"allow" help:"networks that may be dialled although they are not public"`
+	TLS     kit.TLS                  `conf:"tls"`
+	Timeout time.Duration            `conf:"timeout" help:"for one attempt; 0: 30s"`
 }
 
 // Rule requests an action for every new alert that it fits.

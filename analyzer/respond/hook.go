@@ -110,7 +110,7 @@ func post(ctx context.Context, h Hook, a Action, doing string) error {
 		return errors.New("make request: address cannot be used")
 	}
 	for name, value := range h.Headers {
-		req.Header.Set(name, value)
+		req.Header.Set(name, value.Reveal())
 	}
 	req.Header.Set("User-Agent", "tapwatch")
 	req.Header.Set("Content-Type", "application/json")

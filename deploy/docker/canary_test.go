@@ -45,9 +45,9 @@ func secretFields(t reflect.Type, key string) (keys []string) {
 func canary(key string) string {
 	word := "CANARY-" + strings.NewReplacer(".", "-", "_", "-").Replace(key)
 	switch key {
-	case "notify.webhooks.url":
+	case "notify.webhooks.url", "respond.hooks.url":
 		return "https://127.0.0.1:1/" + word
-	case "console.password_hash":
+	case "console.password_hash", "console.users.password_hash":
 		return "$argon2id$v=19$m=19456,t=2,p=1$Q0FOQVJZLUNBTkFSWS0$Q0FOQVJZLWNvbnNvbGUtcGFzc3dvcmQtaGFzaC14eHg"
 	}
 	return word
@@ -55,7 +55,7 @@ func canary(key string) string {
 
 // told is what must be nowhere of a secret.
 func told(key string) string {
-	if key == "console.password_hash" {
+	if strings.HasSuffix(key, "password_hash") {
 		return "Q0FOQVJZ"
 	}
 	return "CANARY-"
@@ -79,9 +79,14 @@ func TestSecretsAreKept(t *testing.T) {
 		{"collector", reflect.TypeFor[collector.Config](), kafka + clickhouse + "enrich:\n" +
 			"  threats:\n  - {name: l, location: 'https://127.0.0.1:1/', access: {token: " + canary("enrich.threats.access.token") + "}}\n" +
 			"  workloads:\n  - {name: w, location: 'https://127.0.0.1:1/', access: {token: " + canary("enrich.workloads.access.token") + "}}\n"},
-		{"analyzer", reflect.TypeFor[analyzer.Config](), clickhouse + "console:\n  listen: 127.0.0.1:0\n  password_hash: '" + canary("console.password_hash") + "'\nnotify:\n" +
+		{"analyzer", reflect.TypeFor[analyzer.Config](), clickhouse + "console:\n  listen: 127.0.0.1:0\n  password_hash: '" + canary("console.password_hash") + "'\n" +
+			"  users:\n  - {name: eva, role: viewer, password_hash: '" + canary("console.users.password_hash") + "'}\nnotify:\n" +
 			"  webhooks:\n  - {name: w, url: '" + canary("notify.webhooks.url") + "', secret: " + canary("notify.webhooks.secret") + ", headers: {Authorization: " + canary("notify.webhooks.headers") + "}}\n" +
-			"  email:\n  - {name: m, host: 127.0.0.1, username: u, password: " + canary("notify.email.password") + ", from: a@b.example, to: [c@b.example]}\n"},
+			"  email:\n  - {name: m, host: 127.0.0.1, username: u, password: " + canary("notify.email.password") + ", from: a@b.example, to: [c@b.example]}\n" +
+			"  kafka:\n  - {name: k, topic: alerts, kafka: {brokers: ['127.0.0.1:1'], sasl: {mechanism: scram-sha-512, username: u, password: " + canary("notify.kafka.kafka.sasl.password") + "}}}\n" +
+			"report:\n  email:\n  - {name: r, host: 127.0.0.1, username: u, password: " + canary("report.email.password") + ", from: a@b.example, to: [c@b.example]}\n" +
+			"respond:\n  hosts: [127.0.0.1]\n  hooks:\n  - {name: h, kind: block, url: '" + canary("respond.hooks.url") + "', secret: " + canary("respond.hooks.secret") +
+			", headers: {Authorization: " + canary("respond.hooks.headers") + "}}\n"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.program, func(t *testing.T) {
