@@ -13,6 +13,9 @@ import (
 //go:embed password_spray.sql
 var passwordSpraySQL string
 
+//go:embed password_spray_windows.sql
+var passwordSprayWindowsSQL string
+
 // PasswordSprayConfig are the thresholds of password_spray.
 type PasswordSprayConfig struct {
 	MinUsers int `conf:"min_users" help:"users whose logins were refused to one source in an hour"`
@@ -49,6 +52,8 @@ accepted as well.`,
 			a.EvidenceParams["src"], a.EvidenceParams["site"] = r.Src, r.Site
 			return detect.Raise
 		},
+		Find:       detect.Compose(passwordSprayWindowsSQL),
+		FindParams: detect.Params{"min_users": detect.Number(c.MinUsers), "min_hosts": detect.Number(c.MinHosts)},
 	})
 }
 
