@@ -53,6 +53,8 @@ type Scheduler struct {
 	now     func() time.Time
 
 	jobs     []*job
+	turn     int  // job with which every other round begins: the one that the budget of the last did not reach
+	inTurn   bool // this round does
 	progress *progress
 	there    map[int64]uint64 // rows in flows by minute, as they were counted
 	held     func() bool
@@ -183,11 +185,27 @@ func (s *Scheduler) mark(changed []int64) {
 	}
 }
 
-// work judges what is due. failed is the first error of a detector, which is
-// recorded and tried again later; err is one that ends the round.
+// roundBudget is how long a round judges before it looks for new rows again: a
+// detector that takes long does not keep the quick ones from what has come.
+const roundBudget = 5 * time.Second
+
+// work judges what is due, for a roundBudget if it is not to catch up. failed is
+// the first error of a detector, which is recorded and tried again later; err is
+// one that ends the round.
 func (s *Scheduler) work(ctx context.Context, catchup bool) (failed, err error) {
 	now := s.now()
-	for _, j := range s.jobs {
+	spent := func() bool { return !catchup && s.now().Sub(now) > roundBudget }
+	first := 0
+	if s.inTurn = !s.inTurn; s.inTurn {
+		first = s.turn
+	}
+	for i := range s.jobs {
+		at := (first + i) % len(s.jobs)
+		if spent() {
+			s.turn = at
+			return failed, nil
+		}
+		j := s.jobs[at]
 		j.refill(s.progress)
 		var closed, open []*window
 		for _, w := range j.pending {
@@ -209,17 +227,17 @@ func (s *Scheduler) work(ctx context.Context, catchup bool) (failed, err error) 
 		for _, list := range [][]*window{closed, open} {
 			slices.SortFunc(list, func(a, b *window) int { return cmp.Compare(a.start, b.start) })
 		}
-		for len(closed) > 0 {
+		for len(closed) > 0 && !spent() {
 			chunk := closed[:chunkOf(closed)]
 			closed = closed[len(chunk):]
-			f, err := s.judge(ctx, j, chunk, true, catchup)
+			f, err := s.judge(ctx, j, chunk, true, catchup, spent)
 			if err != nil {
 				return nil, err
 			}
 			failed = cmp.Or(failed, f)
 		}
 		if len(open) > 0 {
-			f, err := s.judge(ctx, j, open, false, false)
+			f, err := s.judge(ctx, j, open, false, false, spent)
 			if err != nil {
 				return nil, err
 			}
@@ -244,8 +262,8 @@ func chunkOf(list []*window) int {
 	return n
 }
 
-// judge runs one detector over windows in order of time.
-func (s *Scheduler) judge(ctx context.Context, j *job, list []*window, closed, catchup bool) (failed, err error) {
+// judge runs one detector over windows in order of time, until the budget is spent.
+func (s *Scheduler) judge(ctx context.Context, j *job, list []*window, closed, catchup bool, spent func() bool) (failed, err error) {
 	list, err = s.visible(ctx, j, list, catchup)
 	if err != nil || len(list) == 0 {
 		return nil, err
@@ -269,6 +287,9 @@ func (s *Scheduler) judge(ctx context.Context, j *job, list []*window, closed, c
 		return err
 	}
 	for _, w := range list {
+		if len(done) > 0 && spent() {
+			break // the others stay on the list
+		}
 		o := outcome{window: w, rows: s.progress.rows(w.start, w.end), began: s.now()}
 		if worth == nil || worth[w.start] {
 			r, err := j.detector.Detect(ctx, s.conn, w.span())
