@@ -14,6 +14,9 @@ import (
 //go:embed service_health.sql
 var serviceHealthSQL string
 
+//go:embed service_health_windows.sql
+var serviceHealthWindowsSQL string
+
 // ServiceHealthConfig are the thresholds of service_health.
 type ServiceHealthConfig struct {
 	MinConnections int           `conf:"min_connections" help:"connections in an hour, for a service to be judged"`
@@ -68,6 +71,8 @@ clients close. The magnitude is how many times the usual it is. Low; medium from
 			a.EvidenceParams["dst"], a.EvidenceParams["port"], a.EvidenceParams["site"] = r.Dst, detect.Number(r.Port), r.Site
 			return r.judge(a, c)
 		},
+		Find:       detect.Compose(serviceHealthWindowsSQL),
+		FindParams: detect.Params{"min_connections": detect.Number(c.MinConnections)},
 	})
 }
 
