@@ -10,6 +10,9 @@ import (
 //go:embed probe_silence.sql
 var probeSilenceSQL string
 
+//go:embed probe_silence_windows.sql
+var probeSilenceWindowsSQL string
+
 // newProbeSilence looks for: a probe has fallen silent.
 func newProbeSilence(own detect.Own) detect.Detector {
 	info := detect.Info{
@@ -21,7 +24,7 @@ since. An only probe that falls silent leaves nothing to judge: watch the health
 			"hours in which no probe is heard",
 		},
 	}
-	return plain(own, info, probeSilenceSQL, "", nil, nil, func(a *alert.Alert, c *finding) detect.Verdict {
+	return plain(own, info, probeSilenceSQL, probeSilenceWindowsSQL, nil, nil, func(a *alert.Alert, c *finding) detect.Verdict {
 		severity := alert.Medium
 		if c.Learning {
 			severity = alert.Low
