@@ -24,8 +24,9 @@ const (
 	MaxWaiting = 262_144
 )
 
-// Key is a flow of one exporter, in the direction of a half.
+// Key is a flow of one exporter and format, in the direction of a half.
 type Key struct {
+	Origin           string
 	Exporter         flow.Addr
 	Domain           uint32
 	Src, Dst         flow.Addr
@@ -52,7 +53,6 @@ const (
 // Half is what an exporter told of one direction, or, where it tells both (RFC 5103), of a flow.
 type Half struct {
 	Key
-	Origin           string
 	Interface        string // the exporter and its interface
 	Start, End       int64  // ns since the epoch
 	Packets, Bytes   uint64 // scaled by Sampling

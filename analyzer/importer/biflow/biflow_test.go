@@ -10,7 +10,8 @@ import (
 
 // half is one direction, "10.0.0.1" to "10.0.0.2", times in seconds.
 func half(src, dst string, sport, dport uint16, protocol, flags uint8, start, end float64, packets, bytes uint64) Half {
-	h := Half{Start: int64(start * 1e9), End: int64(end * 1e9), Packets: packets, Bytes: bytes, Flags: flags, Origin: "netflow9"}
+	h := Half{Start: int64(start * 1e9), End: int64(end * 1e9), Packets: packets, Bytes: bytes, Flags: flags}
+	h.Origin = "netflow9"
 	h.Src, h.Dst = flow.AddrFrom(netip.MustParseAddr(src)), flow.AddrFrom(netip.MustParseAddr(dst))
 	h.SrcPort, h.DstPort, h.Protocol = sport, dport, protocol
 	return h

@@ -23,7 +23,7 @@ func (t *Table) emit(h, other *Half) error {
 		known = !answers(h)
 		if !known {
 			// The responder's half alone: the flow has the other direction.
-			other, h = h, &Half{Key: h.Key.reverse(), Origin: h.Origin, Interface: h.Interface, Start: h.Start, End: h.End,
+			other, h = h, &Half{Key: h.Key.reverse(), Interface: h.Interface, Start: h.Start, End: h.End,
 				EndReason: h.EndReason, Sampling: h.Sampling, Direction: h.Direction, VLAN: h.VLAN, App: h.App, SrcMAC: h.DstMAC, DstMAC: h.SrcMAC}
 		}
 	}

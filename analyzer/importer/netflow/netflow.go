@@ -225,9 +225,9 @@ func version5(from flow.Addr, b []byte, skip func(string, uint64, int64, error),
 	rate := uint64(max(p.SamplingInterval&0x3fff, 1))
 	for i := range p.Records {
 		r := &p.Records[i]
-		h := biflow.Half{Origin: Origin5, Interface: name(from, uint32(r.Input)), Flags: r.TCPFlags, DSCP: r.Tos >> 2,
+		h := biflow.Half{Interface: name(from, uint32(r.Input)), Flags: r.TCPFlags, DSCP: r.Tos >> 2,
 			Packets: uint64(r.DPkts) * rate, Bytes: uint64(r.DOctets) * rate, Sampling: uint32(rate)}
-		h.Exporter, h.Domain = from, uint32(p.EngineType)<<8|uint32(p.EngineId)
+		h.Origin, h.Exporter, h.Domain = Origin5, from, uint32(p.EngineType)<<8|uint32(p.EngineId)
 		h.Src, h.Dst, h.SrcPort, h.DstPort, h.Protocol = v4(uint32(r.SrcAddr)), v4(uint32(r.DstAddr)), r.SrcPort, r.DstPort, r.Proto
 		icmp(&h, r.DstPort)
 		h.Start, h.End = boot+uptime(r.First, p.SysUptime), boot+uptime(r.Last, p.SysUptime)
