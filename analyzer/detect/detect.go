@@ -87,7 +87,7 @@ type Result struct {
 }
 
 // Detector judges windows. Detect is a function of the stored flows, the window
-// and the configuration, and may be repeated.
+// and the configuration, may be repeated, and runs for several windows at once.
 type Detector interface {
 	Info() Info
 	Detect(ctx context.Context, db DB, w Window) (Result, error)

@@ -37,7 +37,6 @@ type outcome struct {
 	rows   uint64
 	result detect.Result
 	err    error
-	began  time.Time
 	took   time.Duration
 }
 

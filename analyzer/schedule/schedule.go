@@ -16,7 +16,9 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"runtime"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
@@ -228,7 +230,7 @@ func (s *Scheduler) work(ctx context.Context, catchup bool) (failed, err error) 
 			slices.SortFunc(list, func(a, b *window) int { return cmp.Compare(a.start, b.start) })
 		}
 		for len(closed) > 0 && !spent() {
-			chunk := closed[:chunkOf(closed)]
+			chunk := closed[:chunkOf(closed, s.progress)]
 			closed = closed[len(chunk):]
 			f, err := s.judge(ctx, j, chunk, true, catchup, spent)
 			if err != nil {
@@ -250,13 +252,18 @@ func (s *Scheduler) work(ctx context.Context, catchup bool) (failed, err error) 
 // Bounds of one chunk of windows: what one statement of a Finder looks at.
 const (
 	chunkSpan    = 7 * 24 * 3600 // seconds
+	chunkRows    = 4 << 20
 	chunkWindows = 4096
 )
 
 // chunkOf returns how many of the windows, at least one, fit into a chunk.
-func chunkOf(list []*window) int {
-	n := 1
+func chunkOf(list []*window, p *progress) int {
+	n, rows := 1, uint64(0)
 	for n < len(list) && n < chunkWindows && list[n].end-list[0].start <= chunkSpan {
+		// windows that overlap: what the next adds to those before
+		if rows += p.rows(max(list[n].start, list[n-1].end), list[n].end); rows > chunkRows {
+			break
+		}
 		n++
 	}
 	return n
@@ -286,26 +293,17 @@ func (s *Scheduler) judge(ctx context.Context, j *job, list []*window, closed, c
 		done, found = nil, nil
 		return err
 	}
-	for _, w := range list {
-		if len(done) > 0 && spent() {
-			break // the others stay on the list
+	for rest := list; len(rest) > 0 && (len(done) == 0 || !spent()); { // the others stay on the list
+		side := sideBySide(rest, worth)
+		outcomes, err := s.look(ctx, j, rest[:side], worth)
+		if err != nil {
+			return nil, err
 		}
-		o := outcome{window: w, rows: s.progress.rows(w.start, w.end), began: s.now()}
-		if worth == nil || worth[w.start] {
-			r, err := j.detector.Detect(ctx, s.conn, w.span())
-			if ctx.Err() != nil {
-				return nil, ctx.Err()
-			}
-			if err != nil {
-				s.log.Error("detector", "window", w.span().Start, "error", err)
-				failed = cmp.Or(failed, err)
-				o.err = err
-			}
-			o.result = r
-			found = append(found, r.Alerts...)
+		for _, o := range outcomes {
+			failed = cmp.Or(failed, o.err)
+			found = append(found, o.result.Alerts...)
 		}
-		o.took = s.now().Sub(o.began)
-		done = append(done, o)
+		done, rest = append(done, outcomes...), rest[side:]
 		if len(found) >= 1000 {
 			if err := flush(); err != nil {
 				return nil, err
@@ -313,6 +311,47 @@ func (s *Scheduler) judge(ctx context.Context, j *job, list []*window, closed, c
 		}
 	}
 	return failed, flush()
+}
+
+// width is how many windows of a detector are looked at side by side: what a
+// statement takes is mostly its planning, which keeps one core busy.
+var width = min(runtime.GOMAXPROCS(0), 4)
+
+// sideBySide is how many of the windows go together: up to width that need a look.
+func sideBySide(list []*window, worth map[int64]bool) int {
+	looks := 0
+	for i, w := range list {
+		if worth == nil || worth[w.start] {
+			looks++
+		}
+		if looks > width {
+			return i
+		}
+	}
+	return len(list)
+}
+
+// look runs the detector over windows side by side. The error is that of ctx.
+func (s *Scheduler) look(ctx context.Context, j *job, list []*window, worth map[int64]bool) ([]outcome, error) {
+	done := make([]outcome, len(list))
+	var looks sync.WaitGroup
+	for i, w := range list {
+		o := &done[i]
+		*o = outcome{window: w, rows: s.progress.rows(w.start, w.end)}
+		if worth != nil && !worth[w.start] {
+			continue
+		}
+		looks.Go(func() {
+			began := s.now()
+			o.result, o.err = j.detector.Detect(ctx, s.conn, w.span())
+			o.took = s.now().Sub(began)
+			if o.err != nil && ctx.Err() == nil {
+				s.log.Error("detector", "window", w.span().Start, "error", o.err)
+			}
+		})
+	}
+	looks.Wait()
+	return done, ctx.Err()
 }
 
 // settle stores alerts and then records their windows.

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"os"
 	"strconv"
+	"sync"
 	"testing"
 	"time"
 
@@ -26,6 +27,7 @@ var noon = time.Date(2026, 3, 2, 12, 0, 0, 0, time.UTC)
 type counting struct {
 	info    detect.Info
 	least   uint64
+	mu      sync.Mutex
 	windows map[time.Time]int
 	fail    bool
 }
@@ -39,7 +41,9 @@ func (c *counting) Info() detect.Info { return c.info }
 const countFlows = `SELECT count() AS n, min(start) AS first, max(start) AS last FROM flows WHERE start >= {from:DateTime('UTC')} AND start < {to:DateTime('UTC')}`
 
 func (c *counting) Detect(ctx context.Context, db detect.DB, w detect.Window) (detect.Result, error) {
+	c.mu.Lock()
 	c.windows[w.Start]++
+	c.mu.Unlock()
 	if c.fail {
 		return detect.Result{}, errors.New("it cannot")
 	}

@@ -14,6 +14,9 @@ import (
 //go:embed long_connection.sql
 var longConnectionSQL string
 
+//go:embed long_connection_windows.sql
+var longConnectionWindowsSQL string
+
 // LongConnectionConfig are the thresholds of long_connection.
 type LongConnectionConfig struct {
 	MinDuration time.Duration `conf:"min_duration" help:"least time a connection lasts, open ones included"`
@@ -42,7 +45,9 @@ steps of 1, 4, 8 and 12 hours: low from 1 and 4, medium from 8; info or low wher
 				{Name: "inside_apps", Value: strings.Join(c.InsideApps, " "), Doc: "of the probe's names"},
 			},
 		},
-		SQL: detect.Compose(longConnectionSQL),
+		SQL:        detect.Compose(longConnectionSQL),
+		Find:       detect.Compose(longConnectionWindowsSQL),
+		FindParams: detect.Params{"min_seconds": detect.Number(int64(c.MinDuration / time.Second))},
 		Params: func(w detect.Window) detect.Params {
 			return own.Params().Span(w).With("min_seconds", detect.Number(int64(c.MinDuration/time.Second)), "max_clients", detect.Number(c.MaxClients),
 				"quiet_apps", textList(c.QuietApps), "inside_apps", textList(c.InsideApps), "known", textList(known), "probe", "", "epoch", "0", "worker", "0", "flow", "0")

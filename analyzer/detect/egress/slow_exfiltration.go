@@ -14,6 +14,9 @@ import (
 //go:embed slow_exfiltration.sql
 var slowExfiltrationSQL string
 
+//go:embed slow_exfiltration_windows.sql
+var slowExfiltrationWindowsSQL string
+
 // SlowExfiltrationConfig are the thresholds of slow_exfiltration.
 type SlowExfiltrationConfig struct {
 	MinBytes    kit.Bytes `conf:"min_bytes" help:"payload octets that a new destination got in all; a seventh of it a day is the unit of the sum"`
@@ -48,7 +51,9 @@ Medium; high from ten times min_bytes or with 24 busy hours or more; low while t
 				{Name: "new_days", Value: fmt.Sprint(c.NewDays), Doc: "days for which a destination is new"},
 			},
 		},
-		SQL: detect.Compose(slowExfiltrationSQL),
+		SQL:        detect.Compose(slowExfiltrationSQL),
+		Find:       detect.Compose(slowExfiltrationWindowsSQL),
+		FindParams: own.Params().With("min_bytes", detect.Number(int64(c.MinBytes)), "slack", detect.Decimal(c.Slack), "min_ratio", detect.Decimal(c.MinRatio)),
 		Params: func(w detect.Window) detect.Params {
 			return own.Params().Unix(w).With("min_bytes", detect.Number(int64(c.MinBytes)), "max_day_bytes", detect.Number(int64(c.MaxDayBytes)), "slack", detect.Decimal(c.Slack),
 				"threshold", detect.Decimal(c.Threshold), "min_ratio", detect.Decimal(c.MinRatio), "new_days", detect.Number(c.NewDays), "src", "", "dst", "", "site", "")
