@@ -27,7 +27,7 @@ type Config struct {
 // DefaultConfig returns the published thresholds, whose sources the detectors name.
 func DefaultConfig() Config {
 	return Config{
-		NewHost:          NewHostConfig{GraceDays: 7},
+		NewHost:          NewHostConfig{GraceDays: 7, Together: 3},
 		NewService:       NewServiceConfig{GraceDays: 7},
 		NewAdmin:         NewAdminConfig{GraceDays: 7},
 		RareDestination:  RareDestinationConfig{MinBytes: 100_000, MaxShare: 0.02, MinHosts: 50, NewDays: 7, GraceDays: 7},
@@ -41,7 +41,7 @@ func DefaultConfig() Config {
 // Check says what is wrong with c.
 func (c Config) Check() error {
 	return errors.Join(
-		detect.CheckCounts(1, map[string]int{"new_host.grace_days": c.NewHost.GraceDays, "new_service.grace_days": c.NewService.GraceDays, "new_admin.grace_days": c.NewAdmin.GraceDays,
+		detect.CheckCounts(1, map[string]int{"new_host.grace_days": c.NewHost.GraceDays, "new_host.together": c.NewHost.Together, "new_service.grace_days": c.NewService.GraceDays, "new_admin.grace_days": c.NewAdmin.GraceDays,
 			"rare_destination.grace_days": c.RareDestination.GraceDays, "rare_destination.new_days": c.RareDestination.NewDays, "unexpected_server.grace_days": c.UnexpectedServer.GraceDays,
 			"arp_spoofing.min_answers": c.ArpSpoofing.MinAnswers}),
 		detect.CheckShares(map[string]float64{"rare_destination.max_share": c.RareDestination.MaxShare}),

@@ -21,9 +21,9 @@ type UnexpectedServerConfig struct {
 // newUnexpectedServer looks for: an unexpected DHCP, DNS, NTP or mail server.
 func newUnexpectedServer(own detect.Own, cfg UnexpectedServerConfig) detect.Detector {
 	info := detect.Info{
-		Name: "unexpected_server", Version: 1, Title: "An unexpected DHCP, DNS, NTP or mail server", Techniques: []string{"T1557", "T1557.003"},
+		Name: "unexpected_server", Version: 2, Title: "An unexpected DHCP, DNS, NTP or mail server", Techniques: []string{"T1557", "T1557.003"},
 		Rollups: []string{"flows_1h", "hosts_1h"},
-		Doc: `An inside host answers as a server of DHCP, DNS, NTP or mail that did not in the last 30 days, while others do. High for DHCP, medium for DNS with several clients, else low. The magnitude is
+		Doc: `An inside host answers as a server of DHCP, DNS, NTP or mail that did not in the last 30 days, while others do. High for DHCP, medium for DNS with three clients, else low. The magnitude is
 the number of answers.`,
 		Controls: []string{
 			"kinds of which nobody was learnt yet, and of which more than 20 hosts answer anyway",
@@ -41,7 +41,9 @@ the number of answers.`,
 		case c.Value == "dhcp":
 			severity, a.Techniques = alert.High, []string{"T1557.003"}
 		case c.Value == "dns":
-			severity = grown(c, 10, alert.Low, alert.Medium)
+			if c.Hosts >= 3 {
+				severity = alert.Medium
+			}
 		}
 		a.Reasons = append([]string{"it did not answer as " + c.Value + " in the 30 days before"}, c.Details...)
 		a.Unless = []string{"it had answered before", "a role for its network that says what it is", "a history of fewer than " + detect.Number(cfg.GraceDays) + " days"}
