@@ -65,14 +65,8 @@ func (s *Store) settleTwins(ctx context.Context, b *consume.Block, messages []me
 		}
 		removed += n
 	}
-	for i := range twins {
-		id := twins[i].identity()
-		if len(claims[id]) < 2 && removed == 0 {
-			continue
-		}
-		if err := s.retry(ctx, "settle twins of "+id.String(), func(ctx context.Context) error { return s.settleClaims(ctx, id, claims[id]) }); err != nil {
-			return err
-		}
+	if err := s.settleAll(ctx, twins, claims, removed > 0); err != nil {
+		return err
 	}
 	if removed == 0 {
 		return nil
@@ -80,6 +74,34 @@ func (s *Store) settleTwins(ctx context.Context, b *consume.Block, messages []me
 	s.metrics.twins.Add(float64(removed))
 	s.log.Warn("a batch was stored by two partitions at once: the rows of one have been removed", "block", b.Token(), "batches", len(twins), "rows", removed)
 	return s.rebuild(ctx, twins)
+}
+
+// settleAll settles the claims to the twins, those of which there is only one if
+// rows were removed. Somebody who saw fewer of them may write at the same moment
+// that one is stored of which we write that it is a duplicate: so whoever has
+// written looks again, until a single claim is left.
+func (s *Store) settleAll(ctx context.Context, twins []message, claims map[identity][]claim, removed bool) error {
+	for {
+		var contested []message
+		for i := range twins {
+			id := twins[i].identity()
+			if len(claims[id]) < 2 && !removed {
+				continue
+			}
+			if err := s.retry(ctx, "settle twins of "+id.String(), func(ctx context.Context) error { return s.settleClaims(ctx, id, claims[id]) }); err != nil {
+				return err
+			}
+			contested = append(contested, twins[i])
+		}
+		if len(contested) == 0 {
+			return nil
+		}
+		var err error
+		if claims, err = s.claims(ctx, contested); err != nil {
+			return err
+		}
+		twins, removed = contested, false
+	}
 }
 
 // claims are the rows of `batches` that say of a batch that it is stored.

@@ -92,8 +92,8 @@ func TestNaiveCollectorIsCaught(t *testing.T) {
 	r := newRig(t, plan{flows: 5_000, kinds: []kind{lost}, naive: true, pace: 500 * time.Millisecond})
 	f := r.run()
 	r.report(f)
-	if f.missing+f.double+f.altered+f.stray == 0 {
-		t.Error("a consumer that inserts and tries again was found to be exactly once")
+	if f.double == 0 {
+		t.Error("a consumer that inserts and tries again was found to store nothing twice")
 	}
 }
 
@@ -114,12 +114,13 @@ func (r *rig) run() *findings {
 	r.inKafka = all
 	fatal(r.compareAccepted(all, f))
 	var told string
-	if err := r.until("all messages stored", 2*time.Minute, func() (ok bool) { ok, told = r.settled(f.messages); return ok }); err != nil {
+	// A naive collector has shown what it is when a row is there twice.
+	if err := r.until("all messages stored", 2*time.Minute, func() (ok bool) { ok, told = r.settled(f.messages); return ok || r.naive && r.doubled() }); err != nil {
 		r.t.Fatalf("%v: %s", err, told)
 	}
 	r.say("all is stored")
 	if r.naive { // it tries again when its time is up
-		_ = r.until("rows stored twice", 2*r.s.RequestTimeout, func() bool { return r.stored() > f.published })
+		_ = r.until("rows stored twice", 2*r.s.RequestTimeout, r.doubled)
 	}
 	fatal(r.compareRows(all, f))
 	if !r.naive {

@@ -329,6 +329,14 @@ func (r *rig) stored() int {
 	return int(n)
 }
 
+// doubled says whether a row is stored twice.
+func (r *rig) doubled() bool {
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	var twice bool
+	return r.db.QueryRow(ctx, "SELECT count() > uniqExact(probe, epoch, worker, seq, row) FROM flows").Scan(&twice) == nil && twice
+}
+
 // finish lets the generator and the probe come to their ends.
 func (r *rig) finish() error {
 	r.mu.Lock()
