@@ -92,6 +92,7 @@ func answers() map[string][]string {
 		"new_host":            {"newhost"},
 		"new_service":         {"newhost"},
 		"host_behaviour":      {"level"},
+		"user_behaviour":      nil,
 		"anonymiser":          {"c2"},
 		"clear_credentials":   nil,
 		"weak_protocol":       nil,

@@ -56,20 +56,17 @@ func goals(out io.Writer, outcomes []Outcome, series [2]string) {
 	low, high := wilson(t.inTime, t.n)
 	row(2, "beacons 30 s to 1 h, jitter to 50 %, within 20 gaps: 95 %; Poisson pollers 0.1 %", fmt.Sprintf("%d of %d (%.2f-%.2f); pollers %d of %d", t.inTime, t.n, low, high, raised, twins), "RITA gives a Poisson poller 0.85")
 
-	t, false3 := &tally{}, 0
+	t = &tally{}
+	queries, wrong := uint64(0), 0
 	for _, o := range outcomes {
+		queries += o.Queries
 		for _, f := range o.Findings {
 			if o.Real && f.Family == "dns_tunnel" {
 				t.add(f)
 			}
+			wrong += tunnels(f.False)
 		}
-	}
-	for _, o := range named("normal_00000") {
-		for _, i := range o.All {
-			if i.Detector == "dns_tunnel" {
-				false3++
-			}
-		}
+		wrong += tunnels(o.Noise)
 	}
 	inMinute := 0
 	for _, d := range t.delays {
@@ -77,7 +74,7 @@ func goals(out io.Writer, outcomes []Outcome, series [2]string) {
 			inMinute++
 		}
 	}
-	row(3, "every DNS tunnel of the captures, within 60 s; 1 false in a million queries", fmt.Sprintf("%d of %d, %d within 60 s; %d false in 15 thousand queries", t.found, t.n, inMinute, false3), "RITA's rule: 69 false windows")
+	row(3, "every DNS tunnel of the captures, within 60 s; 1 false in a million queries", fmt.Sprintf("%d of %d, %d within 60 s; %d false in %d queries of all parts", t.found, t.n, inMinute, wrong, queries), "RITA's rule: 69 false windows")
 
 	here = "not run"
 	for _, o := range named("strato-002") {
@@ -102,7 +99,7 @@ func goals(out io.Writer, outcomes []Outcome, series [2]string) {
 			}
 		}
 	}
-	row(5, "slow scans all in the digest; incidents of outside scans at most 2 a host-day", fmt.Sprintf("%d of %d named by an incident of their own; %d in %.0f real host-days", t.found, t.n, scans, days), "Zeek 0-2, TRW 49-72 a day")
+	row(5, "slow scans all in the digest; incidents of outside scans at most 2 a host-day", fmt.Sprintf("%d of %d in the digest or an incident of their own; %d in %.0f real host-days", t.found, t.n, scans, days), "Zeek 0-2, TRW 49-72 a day")
 
 	t = &tally{}
 	amplified := &tally{}
@@ -136,6 +133,16 @@ func goals(out io.Writer, outcomes []Outcome, series [2]string) {
 	}
 	row(10, "benign days: serious incidents a host-day median 1, 95th percentile 3", fmt.Sprintf("median %d, 95th percentile %d (%d host-days)", quantile(perDay, 0.5), quantile(perDay, 0.95), len(perDay)), "RITA 9-10")
 	w.Flush()
+}
+
+// tunnels counts the DNS tunnels among incidents.
+func tunnels(list []Incident) (n int) {
+	for _, i := range list {
+		if i.Detector == "dns_tunnel" {
+			n++
+		}
+	}
+	return n
 }
 
 func serious(list []Incident) int {

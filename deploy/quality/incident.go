@@ -38,7 +38,38 @@ func (s *Store) Incidents(ctx context.Context) ([]Incident, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read alerts: %w", err)
 	}
-	return scan[Incident](rows)
+	list, err := scan[Incident](rows)
+	for n := range list {
+		if i := &list[n]; err == nil && i.Detector == "scan_digest" {
+			err = s.listed(ctx, i)
+		}
+	}
+	return list, err
+}
+
+// listed adds the sources in the evidence of a digest to its entities: whoever is
+// in the digest is named by it.
+func (s *Store) listed(ctx context.Context, i *Incident) error {
+	var text string
+	var params map[string]string
+	if err := s.db.QueryRow(ctx, "SELECT evidence_sql, evidence_params FROM alerts FINAL WHERE id = {id:String}", named("id", i.ID)).Scan(&text, &params); err != nil {
+		return fmt.Errorf("read the evidence of %q: %w", i.Title, err)
+	}
+	args := make([]any, 0, len(params))
+	for name, value := range params {
+		args = append(args, named(name, value))
+	}
+	rows, err := s.db.Query(ctx, "SELECT arrayJoin(scanners) AS source FROM ("+text+")", args...)
+	if err != nil {
+		return fmt.Errorf("ask the evidence of %q: %w", i.Title, err)
+	}
+	sources, err := scan[struct {
+		Source string `ch:"source"`
+	}](rows)
+	for _, x := range sources {
+		i.Entities = append(i.Entities, "source="+x.Source)
+	}
+	return err
 }
 
 func scan[T any](rows driver.Rows) ([]T, error) {

@@ -33,6 +33,7 @@ type Outcome struct {
 	HostDays float64 // inside hosts by days with flows
 	PerDay   []int   // serious incidents about nothing known, of each host-day that has traffic
 	Rows     uint64
+	Queries  uint64 // names asked of DNS
 }
 
 // lateAnswer is how long after the end of what it is about an incident may begin.

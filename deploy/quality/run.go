@@ -170,6 +170,9 @@ func (s *Store) count(ctx context.Context, site string, out *Outcome) error {
 	if err != nil {
 		return fmt.Errorf("count hosts: %w", err)
 	}
+	if err := s.db.QueryRow(ctx, "SELECT sum(greatest(1, length(dns_names))) FROM flows WHERE site = {site:String} AND app = 'dns'", named("site", site)).Scan(&out.Queries); err != nil {
+		return fmt.Errorf("count queries: %w", err)
+	}
 	type hostDay struct {
 		Host string    `ch:"name"`
 		Day  time.Time `ch:"day"`
