@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"math"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/ClickHouse/clickhouse-go/v2"
@@ -249,25 +250,44 @@ func (s *Sweeper) look(ctx context.Context, w *Sweep, p part) (matches uint64, e
 		matches += n
 		switch {
 		case p.source == "names_1h" || p.source == "first_seen":
-			hits = []string{"hits_" + p.source}
+			hits = []string{statement("hits_" + p.source)}
 		case p.source != "flows":
-			hits = []string{"hits_rollup"}
-		case field == "address":
-			hits = append(hits, "hits_dst_ip", "hits_src_ip")
+			hits = []string{statement("hits_rollup")}
 		default:
-			hits = append(hits, "hits_"+field)
+			hits = append(hits, rawHits(field)...)
 		}
 		return nil
 	}, p.args(w)...)
 	if err != nil {
 		return 0, fmt.Errorf("matched: %w", err)
 	}
-	for _, name := range hits {
-		if err := s.exec(ctx, name, p.args(w)...); err != nil {
-			return 0, fmt.Errorf("%s: %w", name, err)
+	for _, text := range hits {
+		if err := s.conn.Exec(stored(ctx), text, p.args(w)...); err != nil {
+			return 0, fmt.Errorf("hits of %s: %w", p.source, err)
 		}
 	}
 	return matches, nil
+}
+
+// rawHits are the statements that find the contacts with what matched in a field
+// of flows: who asked it, and of an address also whom it asked.
+func rawHits(field string) []string {
+	hits := func(field, column, host, with, value string) string {
+		return strings.NewReplacer("/*field*/", field, "/*column*/", column, "/*host*/", host, "/*with*/", with, "/*value*/", value).Replace(statement("hits_flows"))
+	}
+	var list []string
+	switch field {
+	case "address":
+		list = []string{hits("dst_ip", "dst_ip", "src_ip", "", "toIPv6(seen)"), hits("src_ip", "src_ip", "dst_ip", "", "toIPv6(seen)")}
+	case "dns_names":
+		list = []string{hits(field, "name", "src_ip", "ARRAY JOIN dns_names AS name", "seen")}
+	case "tls_sni", "http_host", "ja3", "ja4", "hassh", "hassh_server", "tls_cert_sha256":
+		list = []string{hits(field, field, "src_ip", "", "seen")}
+	}
+	for i := range list {
+		list[i] = strings.ReplaceAll(list[i], "/*matched*/", field)
+	}
+	return list
 }
 
 // end raises the alerts of a sweep and closes it.

@@ -2,16 +2,13 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"os"
 
 	"github.com/spf13/cobra"
 
 	"github.com/tapwatch/tapwatch/analyzer"
-	"github.com/tapwatch/tapwatch/proto/kit/ops"
 	"github.com/tapwatch/tapwatch/proto/kit/service"
 )
 
@@ -47,51 +44,15 @@ the formats.`,
 }
 
 // importLogs is read for logs.
-func importLogs(ctx context.Context, cfg Config, level, format string, files []string, asJSON bool, out, said io.Writer) (err error) {
-	log, err := ops.NewLogger(os.Stderr, level, "text")
-	if err != nil {
-		return err
-	}
-	if cfg.State, err = os.MkdirTemp("", "tapwatch-import-"); err != nil {
-		return err
-	}
-	defer os.RemoveAll(cfg.State)
-	temporary(&cfg, level)
-	s, err := startServers(ctx, cfg, log.With("service", "tapwatch"))
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, s.close()) }()
-	s.startCollector(ctx)
-
-	from := analyzer.DefaultImportConfig()
-	from.Kafka, from.Topic, from.Ops = s.cfg.Probe.Kafka, s.cfg.Probe.Topic, s.cfg.Probe.Ops
-	tally, err := analyzer.Import(ctx, from, format, files)
-	if err != nil {
-		return err
-	}
-	fmt.Fprintln(said, tally.String())
-	db, err := s.cfg.Analyzer.ClickHouse.Open()
-	if err != nil {
-		return err
-	}
-	defer db.Close()
-	waiting, cancel := context.WithTimeout(ctx, drainPatience)
-	defer cancel()
-	if err := s.drained(waiting, db); err != nil {
-		return err
-	}
-	if err := analyzer.Catchup(ctx, s.cfg.Analyzer); err != nil {
-		return err
-	}
-	found, err := ask(ctx, db)
-	if err != nil {
-		return err
-	}
-	if asJSON {
-		err = json.NewEncoder(out).Encode(found)
-	} else {
-		err = found.print(ctx, db, out)
-	}
-	return errors.Join(err, found.closed())
+func importLogs(ctx context.Context, cfg Config, level, format string, files []string, asJSON bool, out, said io.Writer) error {
+	return through(ctx, cfg, level, asJSON, out, func(s *stack) (damaged, err error) {
+		from := analyzer.DefaultImportConfig()
+		from.Kafka, from.Topic, from.Ops = s.cfg.Probe.Kafka, s.cfg.Probe.Topic, s.cfg.Probe.Ops
+		tally, err := analyzer.Import(ctx, from, format, files)
+		if err != nil {
+			return nil, err
+		}
+		fmt.Fprintln(said, tally.String())
+		return nil, nil
+	})
 }

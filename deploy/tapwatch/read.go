@@ -54,11 +54,20 @@ The exit code is 0 when the capture was read and every packet is accounted for,
 // drainPatience is how long read waits for the collector without giving up.
 const drainPatience = 10 * time.Minute
 
-func read(ctx context.Context, cfg Config, level string, asJSON bool, out io.Writer) (err error) {
+func read(ctx context.Context, cfg Config, level string, asJSON bool, out io.Writer) error {
 	// A capture that cannot be opened at all needs no servers to say so.
 	if err := probe.CheckSources(cfg.Probe); err != nil {
 		return err
 	}
+	return through(ctx, cfg, level, asJSON, out, func(s *stack) (damaged, err error) {
+		// A file that is damaged half way is reported after what it held.
+		return probe.Run(ctx, s.cfg.Probe), ctx.Err()
+	})
+}
+
+// through starts a chain in a temporary place, has feed send something through
+// it, and says what was found. What feed returns as damaged is reported after that.
+func through(ctx context.Context, cfg Config, level string, asJSON bool, out io.Writer, feed func(*stack) (damaged, err error)) (err error) {
 	log, err := ops.NewLogger(os.Stderr, level, "text")
 	if err != nil {
 		return err
@@ -75,9 +84,8 @@ func read(ctx context.Context, cfg Config, level string, asJSON bool, out io.Wri
 	defer func() { err = errors.Join(err, s.close()) }()
 	s.startCollector(ctx)
 
-	// A file that is damaged half way is reported after what it held.
-	damaged := probe.Run(ctx, s.cfg.Probe)
-	if err := ctx.Err(); err != nil {
+	damaged, err := feed(s)
+	if err != nil {
 		return err
 	}
 	db, err := s.cfg.Analyzer.ClickHouse.Open()

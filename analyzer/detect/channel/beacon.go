@@ -13,14 +13,22 @@ import (
 	"github.com/tapwatch/tapwatch/analyzer/detect"
 )
 
+//go:embed beacon_calls.sql
+var beaconCallsSQL string
+
+//go:embed beacon_pairs.sql
+var beaconPairsSQL string
+
 //go:embed beacon.sql
 var beaconSQL string
 
 //go:embed beacon_windows.sql
 var beaconWindowsSQL string
 
-//go:embed beacon_pairs.sql
-var beaconPairsSQL string
+// withCalls is a statement that begins with the calls of all pairs.
+func withCalls(sql string) string {
+	return strings.Replace(detect.Compose(sql), "/*calls*/", detect.Compose(beaconCallsSQL), 1)
+}
 
 // BeaconConfig are the thresholds of beacon.
 type BeaconConfig struct {
@@ -76,7 +84,7 @@ near their median. Severity low from min_score, medium from 0.5, high from 0.75,
 }
 
 func (b beacon) params(w detect.Window) detect.Params {
-	return b.own.Params().Unix(w).With("logins", loginPorts)
+	return b.own.Params().Unix(w).With("logins", loginPorts, "src", "", "target", "", "port", "0", "site", "")
 }
 
 // Windows returns the quarters of an hour that look regular, and the last of each
@@ -90,7 +98,7 @@ func (b beacon) Windows(ctx context.Context, db detect.DB, span detect.Window) (
 
 // Detect asks for the pairs and scores them.
 func (b beacon) Detect(ctx context.Context, db detect.DB, w detect.Window) (detect.Result, error) {
-	pairs, err := detect.All[beaconPair](ctx, db, detect.Compose(beaconPairsSQL), b.params(w))
+	pairs, err := detect.All[beaconPair](ctx, db, withCalls(beaconPairsSQL), b.params(w))
 	if err != nil {
 		return detect.Result{}, fmt.Errorf("detect beacon: %w", err)
 	}
@@ -110,7 +118,7 @@ func (b beacon) Detect(ctx context.Context, db detect.DB, w detect.Window) (dete
 	for _, s := range best {
 		a := detect.Base(info, w)
 		s.judge(&a, b.c)
-		a.EvidenceSQL = detect.Compose(beaconSQL)
+		a.EvidenceSQL = withCalls(beaconSQL)
 		a.EvidenceParams = evidence.With("src", s.Src, "target", s.Target, "port", detect.Number(s.Port), "site", s.Site)
 		r.Alerts = append(r.Alerts, a)
 	}

@@ -153,8 +153,8 @@ func convert(r *flow.Record, get func(string) string) (reason string, err error)
 	if get("Dir") == "<-" {
 		turn(r)
 	}
-	r.SrcPayloadBytes, r.DstPayloadBytes = payload(r, r.SrcPackets, r.SrcBytes, r.SrcTCPFlags), payload(r, r.DstPackets, r.DstBytes, r.DstTCPFlags)
-	r.ConnState = state(r)
+	r.SrcPayloadBytes, r.DstPayloadBytes = source.Payload(r, r.SrcPackets, r.SrcBytes, r.SrcTCPFlags), source.Payload(r, r.DstPackets, r.DstBytes, r.DstTCPFlags)
+	r.ConnState = source.ConnState(r)
 	return "", nil
 }
 
@@ -197,64 +197,4 @@ func turn(r *flow.Record) {
 	r.SrcPackets, r.DstPackets, r.SrcBytes, r.DstBytes = r.DstPackets, r.SrcPackets, r.DstBytes, r.SrcBytes
 	r.SrcFrameBytes, r.DstFrameBytes, r.SrcTCPFlags, r.DstTCPFlags = r.DstFrameBytes, r.SrcFrameBytes, r.DstTCPFlags, r.SrcTCPFlags
 	r.SrcDSCP, r.DstDSCP = r.DstDSCP, r.SrcDSCP
-}
-
-// payload estimates the octets above the transport header, with frames padded to 60.
-func payload(r *flow.Record, packets, bytes uint64, flags uint8) uint64 {
-	header := uint64(20)
-	if !r.SrcIP.Is4() {
-		header = 40
-	}
-	switch r.Protocol {
-	case 6:
-		header += 32
-	case 17, 1, 58:
-		header += 8
-	}
-	over := bytes - min(bytes, packets*header)
-	const psh = 8
-	switch {
-	case r.Protocol != 6:
-		return over
-	case flags&psh != 0 && bytes > 0:
-		return max(over, 1)
-	case over < 64*packets:
-		return 0
-	}
-	return over
-}
-
-// state is Zeek's conn_state as the flags give it.
-func state(r *flow.Record) flow.ConnState {
-	const fin, syn, rst = 1, 2, 4
-	src, dst := r.SrcTCPFlags, r.DstTCPFlags
-	switch {
-	case r.Protocol == 17 || r.Protocol == 1 || r.Protocol == 58:
-		if r.DstPackets == 0 {
-			return flow.ConnS0
-		}
-		return flow.ConnSF
-	case r.Protocol != 6 || src|dst == 0:
-		return flow.ConnNone
-	case src&syn == 0:
-		return flow.ConnOTH
-	case r.DstPackets == 0:
-		if src&rst != 0 {
-			return flow.ConnRSTOS0
-		}
-		return flow.ConnS0
-	case dst&(syn|rst) == rst:
-		return flow.ConnREJ
-	case src&rst != 0:
-		return flow.ConnRSTO
-	case dst&rst != 0:
-		return flow.ConnRSTR
-	case src&dst&fin != 0:
-		return flow.ConnSF
-	case src&fin != 0:
-		return flow.ConnS2
-	case dst&fin != 0:
-		return flow.ConnS3
-	}
-	return flow.ConnS1
 }

@@ -1,6 +1,7 @@
 package biflow
 
 import (
+	"github.com/tapwatch/tapwatch/analyzer/importer/source"
 	"github.com/tapwatch/tapwatch/proto/flow"
 )
 
@@ -58,9 +59,9 @@ func (t *Table) emit(h, other *Half) error {
 		}
 		r.App = first(r.App, other.App)
 	}
-	r.SrcPayloadBytes = payload(r.SrcPackets, r.SrcBytes, r.SrcTCPFlags, r)
-	r.DstPayloadBytes = payload(r.DstPackets, r.DstBytes, r.DstTCPFlags, r)
-	r.ConnState = state(r)
+	r.SrcPayloadBytes = source.Payload(r, r.SrcPackets, r.SrcBytes, r.SrcTCPFlags)
+	r.DstPayloadBytes = source.Payload(r, r.DstPackets, r.DstBytes, r.DstTCPFlags)
+	r.ConnState = source.ConnState(r)
 	r.InitiatorGuessed = !known || t.guessed(h, other, r)
 	t.number(h, r)
 	return t.Emit(r)
@@ -182,70 +183,4 @@ func (t *Table) guessed(h, other *Half, r *flow.Record) bool {
 		return false
 	}
 	return r.Sampling > 1 || s.one > s.both || r.Protocol == 6
-}
-
-// payload estimates the octets above the transport header, of which exporters
-// tell nothing: IP octets less the headers that TCP with time stamps, UDP and ICMP have.
-// A TCP direction without PSH in which packets are hardly larger than headers carried none.
-func payload(packets, bytes uint64, flags uint8, r *flow.Record) uint64 {
-	header := uint64(20)
-	if !r.SrcIP.Is4() {
-		header = 40
-	}
-	switch r.Protocol {
-	case 6:
-		header += 32
-	case 17, 1, 58:
-		header += 8
-	}
-	over := uint64(0)
-	if bytes > packets*header {
-		over = bytes - packets*header
-	}
-	if r.Protocol == 6 {
-		if flags&psh != 0 && bytes > 0 {
-			return max(over, 1)
-		}
-		if over < 64*packets {
-			return 0
-		}
-	}
-	return over
-}
-
-// state is Zeek's conn_state as far as the flags of both directions give it.
-func state(r *flow.Record) flow.ConnState {
-	src, dst := r.SrcTCPFlags, r.DstTCPFlags
-	switch {
-	case r.Protocol == 17 || r.Protocol == 1 || r.Protocol == 58:
-		if r.DstPackets == 0 {
-			return flow.ConnS0
-		}
-		if r.SrcPackets == 0 {
-			return flow.ConnSHR
-		}
-		return flow.ConnSF
-	case r.Protocol != 6, src|dst == 0:
-		return flow.ConnNone
-	case r.DstPackets == 0 && src&(syn|ack) == syn:
-		if src&rst != 0 {
-			return flow.ConnRSTOS0
-		}
-		return flow.ConnS0
-	case r.DstPackets == 0 || r.SrcPackets == 0 || src&syn == 0 && dst&syn == 0:
-		return flow.ConnOTH
-	case dst&(syn|rst) == rst && r.DstPayloadBytes == 0 && src&syn != 0:
-		return flow.ConnREJ
-	case src&rst != 0:
-		return flow.ConnRSTO
-	case dst&rst != 0:
-		return flow.ConnRSTR
-	case src&fin != 0 && dst&fin != 0:
-		return flow.ConnSF
-	case src&fin != 0:
-		return flow.ConnS2
-	case dst&fin != 0:
-		return flow.ConnS3
-	}
-	return flow.ConnS1
 }

@@ -148,8 +148,8 @@ func (im *Importer) flow(at place, e *event, when int64, emit Emit) error {
 	if e.TCP != nil {
 		r.SrcTCPFlags, r.DstTCPFlags = hexadecimal(e.TCP.FlagsToServer), hexadecimal(e.TCP.FlagsToClient)
 	}
-	r.SrcPayloadBytes, r.DstPayloadBytes = payload(r, r.SrcPackets, r.SrcBytes, r.SrcTCPFlags), payload(r, r.DstPackets, r.DstBytes, r.DstTCPFlags)
-	r.ConnState = state(e, r)
+	r.SrcPayloadBytes, r.DstPayloadBytes = source.Payload(r, r.SrcPackets, r.SrcBytes, r.SrcTCPFlags), source.Payload(r, r.DstPackets, r.DstBytes, r.DstTCPFlags)
+	r.ConnState = source.ConnState(r)
 	r.EndReason = reason(e)
 	r.InitiatorGuessed = r.Protocol == 6 && (r.SrcTCPFlags|r.DstTCPFlags) != 0 && r.SrcTCPFlags&2 == 0
 	if r.App = appOf(e.AppProto, r); r.App != "" {

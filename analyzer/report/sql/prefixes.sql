@@ -3,10 +3,10 @@
 WITH
     sums AS
     (
-        SELECT site, probe, minute AS t, pair.1 AS a, pair.2 AS b, pair.3 AS octets
-        FROM flows_1m
+        SELECT site, probe, /*time*/ AS t, pair.1 AS a, pair.2 AS b, pair.3 AS octets
+        FROM /*table*/
         ARRAY JOIN [(src_ip, dst_ip, src_bytes), (dst_ip, src_ip, dst_bytes)] AS pair
-        WHERE minute >= toDateTime({from:UInt32}, 'UTC') AND minute < toDateTime({to:UInt32}, 'UTC') AND pair.3 > 0
+        WHERE /*time*/ >= toDateTime({from:UInt32}, 'UTC') AND /*time*/ < toDateTime({to:UInt32}, 'UTC') AND pair.3 > 0
     ),
     keyed AS
     (
