@@ -5,6 +5,7 @@ import (
 	"context"
 	"io"
 	"os"
+	"path/filepath"
 	"testing"
 
 	"github.com/tapwatch/tapwatch/analyzer/importer/argus"
@@ -12,6 +13,7 @@ import (
 	"github.com/tapwatch/tapwatch/analyzer/importer/datagram"
 	"github.com/tapwatch/tapwatch/analyzer/importer/eve"
 	"github.com/tapwatch/tapwatch/analyzer/importer/netflow"
+	"github.com/tapwatch/tapwatch/analyzer/importer/nfcapd"
 	"github.com/tapwatch/tapwatch/analyzer/importer/sflow"
 	"github.com/tapwatch/tapwatch/analyzer/importer/source"
 	"github.com/tapwatch/tapwatch/analyzer/importer/zeek"
@@ -198,6 +200,35 @@ func FuzzSFlow(f *testing.F) {
 		}
 		if err := d.Flush(table.Add); err != nil {
 			t.Fatal(err)
+		}
+		if err := table.Flush(); err != nil {
+			t.Fatal(err)
+		}
+		a.close()
+	})
+}
+
+func FuzzNfcapd(f *testing.F) {
+	files, err := filepath.Glob("testdata/*.nfcapd")
+	if err != nil || len(files) == 0 {
+		f.Fatal(files, err)
+	}
+	for _, name := range files {
+		b, err := os.ReadFile(name)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(b)
+	}
+	a := newAcceptable()
+	f.Fuzz(func(t *testing.T, b []byte) {
+		a.t = t
+		table := biflow.NewTable(a.emit)
+		d := nfcapd.New()
+		for _, emit := range []nfcapd.Emit{nil, table.Add} {
+			if err := d.Read(bytes.NewReader(b), emit); err != nil {
+				return // no file of nfcapd, or one that is refused
+			}
 		}
 		if err := table.Flush(); err != nil {
 			t.Fatal(err)

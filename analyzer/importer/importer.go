@@ -1,11 +1,11 @@
 // Package importer brings flows that no probe saw into Tapwatch: logs of Zeek,
-// Suricata and Argus, files of NetFlow, IPFIX and sFlow, and what routers send
+// Suricata and Argus, files of NetFlow, IPFIX, sFlow and nfdump, and what routers send
 // over UDP. In come files or datagrams; out go FlowBatches in Kafka, whose
 // records have their origin beside them, and a ledger in which every record read
 // is either a flow record or lost for a named reason.
 //
 // The sub-packages read one format each and know nothing of Kafka; the
-// functions of this package (Zeek, EVE, Argus, Packets) join a format and a
+// functions of this package (Zeek, EVE, Argus, Packets, Nfcapd) join a format and a
 // Sink; Run and Live are the whole way. A Sink belongs to one goroutine, and records
 // given to it are the caller's again when the call returns.
 //
@@ -64,7 +64,7 @@ func teller(sink Sink) func(reason string, at int64) {
 type formatFunc func(ctx context.Context, files []string, sink Sink) (source.Tally, error)
 
 func formats() map[string]formatFunc {
-	return map[string]formatFunc{"zeek": Zeek, "eve": EVE, "argus": Argus, "netflow": Packets, "ipfix": Packets, "sflow": Packets}
+	return map[string]formatFunc{"zeek": Zeek, "eve": EVE, "argus": Argus, "netflow": Packets, "ipfix": Packets, "sflow": Packets, "nfdump": Nfcapd}
 }
 
 // Formats are the kinds of file that Run imports.

@@ -345,7 +345,7 @@ type FlowBatch struct {
 	DnsLatenciesUsN []uint32 `protobuf:"varint,276,rep,packed,name=dns_latencies_us_n,json=dnsLatenciesUsN,proto3" json:"dns_latencies_us_n,omitempty"`
 	DnsLatenciesUs  []uint32 `protobuf:"varint,277,rep,packed,name=dns_latencies_us,json=dnsLatenciesUs,proto3" json:"dns_latencies_us,omitempty"`
 	// -- provenance
-	// Where the record was made, if not by a probe: "zeek", "eve", "netflow5", "netflow9", "ipfix", "sflow", "argus". Empty: by a probe. What such a source
+	// Where the record was made, if not by a probe: "zeek", "eve", "netflow5", "netflow9", "ipfix", "sflow", "nfdump", "argus". Empty: by a probe. What such a source
 	// does not tell is 0 or empty here, and means unknown. Of each record rather than of the batch: a router port receives several kinds. String index.
 	Origin        []uint32 `protobuf:"varint,278,rep,packed,name=origin,proto3" json:"origin,omitempty"`
 	unknownFields protoimpl.UnknownFields

@@ -23,6 +23,7 @@ func importCommand() *cobra.Command {
   import zeek --follow current/*.log              the same while Zeek writes them; ends with Ctrl-C
   import eve eve.json                             Suricata
   import netflow exports.pcap                     NetFlow v5, v9, IPFIX and sFlow, in captures or as messages
+  import nfdump /var/cache/nfdump/2026/11         files of nfcapd, sfcapd, nfpcapd and nfdump -w
   import argus day.binetflow                      Argus flows as CSV
   import live --listen :2055,:6343                what routers send, over UDP
 
