@@ -73,7 +73,11 @@ func prepare(ctx context.Context, db driver.Conn, s shape) error {
 	return nil
 }
 
-// generate inserts the days [from, to) into a table, one insert and so one part a day.
+// generatedRows bounds what an insert holds in memory.
+const generatedRows = 2_000_000
+
+// generate inserts the days [from, to) into a table, one insert a day, of one part
+// for each generatedRows.
 func generate(ctx context.Context, db driver.Conn, into string, s shape, from, to int) (time.Duration, error) {
 	text := strings.NewReplacer("{into}", into, "{columns}", allColumns()).Replace(generateSQL)
 	began := time.Now()
@@ -83,7 +87,7 @@ func generate(ctx context.Context, db driver.Conn, into string, s shape, from, t
 			"seed": fmt.Sprint(s.seed), "names": fmt.Sprint(s.names), "hosts": fmt.Sprint(s.hosts),
 			"day": fmt.Sprint(firstDay + day), "rows": fmt.Sprint(rows), "rate": fmt.Sprint(max(1, s.rows/s.days/86400)),
 		}), clickhouse.WithSettings(clickhouse.Settings{
-			"max_insert_block_size": 100_000_000, "min_insert_block_size_rows": 100_000_000, "min_insert_block_size_bytes": 16 << 30,
+			"max_insert_block_size": generatedRows, "min_insert_block_size_rows": generatedRows, "min_insert_block_size_bytes": 16 << 30,
 			"max_insert_threads": 1, "max_block_size": 1024, "max_partitions_per_insert_block": 0,
 		}))
 		if err := db.Exec(ctx, text); err != nil {

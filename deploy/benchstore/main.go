@@ -1,11 +1,11 @@
 // Command benchstore measures how `flows` is stored and searched, and prints
 // markdown tables: twenty investigators' questions; sort keys, codecs, indexes
 // and projections beside what is shipped; octets per row against those on the
-// wire; and rows per second and CPU second on three ways into the table. In come
-// the probe's program, captures whose flows are the templates, and a seed; the
-// same seed makes the same flows. All data is below one directory, which is
-// removed at the end. Figures of one run may be compared with each other; across
-// machines and loads, only ratios may.
+// wire; what all detectors take for an hour of the flows; and rows per second and
+// CPU second on three ways into the table. In come the probe's program, captures
+// whose flows are the templates, and a seed; the same seed makes the same flows.
+// All data is below one directory, which is removed at the end. Figures of one run
+// may be compared with each other; across machines and loads, only ratios may.
 package main
 
 import (
@@ -39,7 +39,7 @@ const keepFree = 20 << 30
 const octetsPerRow = 400
 
 // parts of the benchmark, in the order they run.
-var partNames = []string{"wire", "questions", "variants", "insert"}
+var partNames = []string{"wire", "questions", "hour", "variants", "insert"}
 
 type options struct {
 	shape
@@ -138,6 +138,7 @@ func run(ctx context.Context, o options, out io.Writer) (err error) {
 	}{
 		{"wire", func() error { return wire(ctx, out, db) }},
 		{"questions", func() error { return questions(ctx, out, db, data, o.generated, o.runs) }},
+		{"hour", func() error { return hour(ctx, out, db, ch) }},
 		{"variants", func() error { return variants(ctx, out, db, o) }},
 		{"insert", func() error { return insert(ctx, out, db, ch, o) }},
 	} {
