@@ -54,6 +54,8 @@ func TestConfig(t *testing.T) {
 	}
 	for name, spoil := range map[string]func(*behaviour.Config){
 		"no threshold":          func(c *behaviour.Config) { c.HostBehaviour.MinZ = 0 },
+		"a short memory":        func(c *behaviour.Config) { c.UserBehaviour.KnownDays = 7 },
+		"several of one":        func(c *behaviour.Config) { c.UserBehaviour.Several = 1 },
 		"no warm-up":            func(c *behaviour.Config) { c.HostBehaviour.WarmUpDays = 0 },
 		"a model that is none":  func(c *behaviour.Config) { c.HostBehaviour.Model = "behaviour.go" },
 		"a band of all":         func(c *behaviour.Config) { c.AppForecast.Coverage = 1 },
@@ -68,7 +70,7 @@ func TestConfig(t *testing.T) {
 			t.Errorf("%s is taken", name)
 		}
 	}
-	if n := len(behaviour.All(detecttest.Own(), behaviour.DefaultConfig())); n != 4 {
+	if n := len(behaviour.All(detecttest.Own(), behaviour.DefaultConfig())); n != 5 {
 		t.Errorf("%d detectors without capacities", n)
 	}
 }

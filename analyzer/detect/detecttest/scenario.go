@@ -124,6 +124,7 @@ func Scenarios(t *testing.T, family []detect.Detector) {
 			detectors := concerned(family, name, part["alerts"])
 			empty(t, conn)
 			Load(t, conn, start, rows, 1)
+			Derive(t, conn)
 			Catchup(t, conn, detectors)
 			alerts := Stored(t, conn)
 			var got []string
