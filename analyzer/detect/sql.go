@@ -31,6 +31,8 @@ func expressions() *strings.Replacer {
                     dst_packets = 0))`,
 		// The responder has shown that something listens.
 		"/*open*/", `(segment = 0 AND NOT initiator_guessed AND (dst_payload_bytes > 0 OR protocol = 6 AND bitAnd(dst_tcp_flags, 18) = 18))`,
+		// The content is none that the probe knows; app may be what the port says.
+		"/*unrecognised*/", `(app IN ('', 'unknown') OR app_source = 'port' AND payload_entropy > 0)`,
 		// To one host, not to a group, and neither a path trace nor the answer of
 		// a service whose question was not seen.
 		"/*unicast*/", `(dst_ip < toIPv6('ff00::') AND NOT (dst_ip >= toIPv6('::ffff:224.0.0.0') AND dst_ip <= toIPv6('::ffff:255.255.255.255')))`,

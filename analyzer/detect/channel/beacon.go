@@ -54,7 +54,7 @@ func newBeacon(own detect.Own, c BeaconConfig) detect.Detector { return beacon{o
 func (b beacon) Info() detect.Info {
 	c := b.c
 	return detect.Info{
-		Name: "beacon", Version: 2, Title: "Beacon", Techniques: []string{"T1071.001", "T1573"},
+		Name: "beacon", Version: 3, Title: "Beacon", Techniques: []string{"T1071.001", "T1573"},
 		Length: 15 * time.Minute, Step: 15 * time.Minute,
 		Doc: `A client calls the same name (of TLS or QUIC, host of HTTP, or what it asks an explicit proxy for) or address and port at regular times with messages of like
 size. Each window looks back 1 and 2 hours, at full hours also 6 and 24 hours, every 6 hours also 7 days; the best of them counts, and all are one incident of client and target.
@@ -68,7 +68,7 @@ near their median. Severity low from min_score, medium from 0.5, high from 0.75,
 			"DNS, DHCP, NTP and mDNS ports are left out, and sources in detect.exempt.",
 			"What stays inside counts only between different networks of detect.inside, with 0.7 of its rarity and medium at most.",
 			"From outside: login ports (brute force) and sources that tried ten things without an answer (scans) are left out, and what is quicker than min_gap.",
-			"Names of updates, telemetry and push services (known_names) have half of the rarity and are low at most; what many inside hosts call is not rare.",
+			"Names of updates, telemetry and push services (known_names) have half of the rarity and are low at most; what many inside hosts call is not rare, and low at most from 5 hosts and a tenth of all on.",
 			"A pair that has a name is not counted again by address, a proxy is not a target.",
 		},
 		Parameters: []detect.Parameter{

@@ -243,6 +243,9 @@ func (r *beaconScore) judge(a *alert.Alert, c BeaconConfig) {
 	default:
 		a.Reasons = append(a.Reasons, fmt.Sprintf("%d of %d inside hosts call it", r.Clients, r.Hosts))
 	}
+	if r.Way == "out" && r.Clients >= 5 && r.Clients*10 >= r.Hosts {
+		ceiling(alert.Low, "a program that many hosts have")
+	}
 	if r.Named {
 		a.Reasons = append(a.Reasons, fmt.Sprintf("%d addresses under this name, the last one %s", r.Addresses, r.Dst))
 	}

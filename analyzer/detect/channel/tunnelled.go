@@ -24,7 +24,7 @@ type TunnelledConfig struct {
 func newTunnelled(own detect.Own, c TunnelledConfig) detect.Detector {
 	return detect.New(detect.Spec[hidden]{
 		Info: detect.Info{
-			Name: "tunnelled", Version: 1, Title: "Unknown or disguised protocol", Techniques: []string{"T1571", "T1572", "T1095"},
+			Name: "tunnelled", Version: 2, Title: "Unknown or disguised protocol", Techniques: []string{"T1571", "T1572", "T1095"},
 			Length: 10 * time.Minute, Step: 10 * time.Minute,
 			Doc: `Connections to outside that were answered and had 16 packets: of another protocol than TLS on TCP port 443 (not_tls), of a known protocol on a port that is not its own (odd_port, as
 the probe flags it), or of none that the probe knows (unknown). Equals are one cluster and one incident: kind, application and port. The score: 0.4 oddity (1, 0.7, 0.5 by kind), 0.4 rarity (1 by the root of the

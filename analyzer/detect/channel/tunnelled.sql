@@ -9,11 +9,11 @@ FROM
         min(start) AS first, max(end) AS last, argMax(/*src_text*/, (load, src_ip)) AS top_client, argMax(/*dst_text*/, (load, dst_ip)) AS top_server, arraySlice(arraySort(groupUniqArray(id)), 1, 5) AS flow_ids
     FROM
     (
-        SELECT site, src_ip, dst_ip, src_port, dst_port, protocol, start, end, src_payload_bytes + dst_payload_bytes AS load, /*flow_id*/ AS id, if(app = '', 'unknown', toString(app)) AS application,
-            multiIf(dst_port = 443 AND protocol = 6 AND app NOT IN ('tls', 'http', 'quic', ''), 'not_tls', application != 'unknown' AND bitTest(risks, 5), 'odd_port', application = 'unknown', 'unknown', '') AS kind
+        SELECT site, src_ip, dst_ip, src_port, dst_port, protocol, start, end, src_payload_bytes + dst_payload_bytes AS load, /*flow_id*/ AS id, if(/*unrecognised*/, 'unknown', toString(app)) AS application,
+            multiIf(dst_port = 443 AND protocol = 6 AND application NOT IN ('tls', 'http', 'quic'), 'not_tls', application != 'unknown' AND bitTest(risks, 5), 'odd_port', application = 'unknown', 'unknown', '') AS kind
         FROM flows
         WHERE start >= {from:DateTime('UTC')} AND start < {to:DateTime('UTC')} AND protocol IN (6, 17, 132) AND segment = 0 AND NOT initiator_guessed AND src_payload_bytes > 0 AND dst_payload_bytes > 0
-          AND src_packets + dst_packets >= 16 AND (app IN ('', 'unknown') OR bitTest(risks, 5) OR dst_port = 443 AND protocol = 6) AND app NOT IN ('bittorrent', 'rtp', 'stun') AND /*unicast*/ AND NOT /*exempt*/
+          AND src_packets + dst_packets >= 16 AND (/*unrecognised*/ OR bitTest(risks, 5) OR dst_port = 443 AND protocol = 6) AND app NOT IN ('bittorrent', 'rtp', 'stun') AND /*unicast*/ AND NOT /*exempt*/
           AND /*src_inside*/ AND NOT /*dst_inside*/
     )
     WHERE kind != '' AND ({kind:String} = '' OR kind = {kind:String} AND application = {application:String} AND dst_port = {port:UInt16} AND site = {site:String})

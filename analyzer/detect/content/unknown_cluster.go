@@ -41,7 +41,7 @@ func newUnknownCluster(own detect.Own, c UnknownClusterConfig) detect.Detector {
 
 func (d unknownCluster) Info() detect.Info {
 	return detect.Info{
-		Name: "unknown_cluster", Version: 1, Title: "A protocol that nobody recognised", Techniques: []string{"T1095", "T1571"},
+		Name: "unknown_cluster", Version: 2, Title: "A protocol that nobody recognised", Techniques: []string{"T1095", "T1571"},
 		Length: time.Hour, Step: time.Hour, Gap: 7 * 24 * time.Hour,
 		Doc: `Services answer in a protocol that the probe does not know. Those whose first packets are alike (direction and size of the first four, entropy and share of printable characters of the first)
 are one cluster, whatever host and, if they differ, port they are on. One low incident of a cluster: of its port, or of its shape if there are several. The magnitude is the number of connections. What it is

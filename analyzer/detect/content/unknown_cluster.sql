@@ -17,7 +17,7 @@ FROM
             [quantileExact(0.5)(first_sizes[1]), quantileExact(0.5)(first_sizes[2]), quantileExact(0.5)(first_sizes[3]), quantileExact(0.5)(first_sizes[4])] AS z,
             quantileExact(0.5)(payload_entropy) AS h, quantileExact(0.5)(payload_printable) AS p
         FROM flows
-        WHERE start >= {from:DateTime('UTC')} AND start < {to:DateTime('UTC')} AND segment = 0 AND NOT initiator_guessed AND app IN ('', 'unknown') AND protocol IN (6, 17, 132)
+        WHERE start >= {from:DateTime('UTC')} AND start < {to:DateTime('UTC')} AND segment = 0 AND NOT initiator_guessed AND /*unrecognised*/ AND protocol IN (6, 17, 132)
           AND src_payload_bytes > 0 AND dst_payload_bytes > 0 AND length(first_sizes) >= 2 AND (/*src_inside*/ OR /*dst_inside*/) AND /*unicast*/
           AND src_role NOT IN ('scanner', 'monitor', 'lab') AND NOT /*exempt*/
           AND (empty({keys:Array(UInt64)}) OR has({keys:Array(UInt64)}, cityHash64(site, dst_ip, dst_port, protocol)))

@@ -4,6 +4,6 @@ FROM
 (
     SELECT DISTINCT /*window*/ AS w
     FROM flows
-    WHERE start >= {from:DateTime('UTC')} AND start < {to:DateTime('UTC')} AND segment = 0 AND app IN ('', 'unknown') AND dst_payload_bytes > 0
+    WHERE start >= {from:DateTime('UTC')} AND start < {to:DateTime('UTC')} AND segment = 0 AND /*unrecognised*/ AND dst_payload_bytes > 0
 )
 ORDER BY 1
