@@ -166,9 +166,9 @@ func floor(at, step int64) int64 {
 }
 
 // worth asks a Finder which of the windows need a look; nil means all.
-func (j *job) worth(ctx context.Context, conn driver.Conn, list []*window, closed bool) (map[int64]bool, error) {
+func (j *job) worth(ctx context.Context, conn driver.Conn, list []*window) (map[int64]bool, error) {
 	finder, ok := j.detector.(detect.Finder)
-	if !ok || !closed {
+	if !ok {
 		return nil, nil
 	}
 	starts, err := finder.Windows(ctx, conn, detect.Window{Start: list[0].span().Start, End: list[len(list)-1].span().End})

@@ -16,6 +16,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"math"
 	"runtime"
 	"slices"
 	"sync"
@@ -222,13 +223,16 @@ func (s *Scheduler) work(ctx context.Context, catchup bool) (failed, err error) 
 			switch {
 			case passed:
 				closed = append(closed, w)
-			case s.cfg.Provisional > 0 && !j.runs.get(w.start).closed && !now.Before(w.judged.Add(max(s.cfg.Provisional, j.info.Length/20))) && uint32(s.progress.rows(w.start, w.end)) != j.runs.get(w.start).rows:
+			case s.cfg.Provisional > 0 && !j.runs.get(w.start).closed:
 				open = append(open, w)
 			}
 		}
 		for _, list := range [][]*window{closed, open} {
 			slices.SortFunc(list, func(a, b *window) int { return cmp.Compare(a.start, b.start) })
 		}
+		open = slices.DeleteFunc(apart(open), func(w *window) bool {
+			return now.Before(w.judged.Add(max(s.cfg.Provisional, j.info.Length/20))) || uint32(s.progress.rows(w.start, w.end)) == j.runs.get(w.start).rows
+		})
 		for len(closed) > 0 && !spent() {
 			chunk := closed[:chunkOf(closed, s.progress)]
 			closed = closed[len(chunk):]
@@ -247,6 +251,18 @@ func (s *Scheduler) work(ctx context.Context, catchup bool) (failed, err error) 
 		}
 	}
 	return failed, nil
+}
+
+// apart leaves, of windows that overlap, the first: of those that still fill it has most in it.
+func apart(list []*window) []*window {
+	end := int64(math.MinInt64)
+	return slices.DeleteFunc(list, func(w *window) bool {
+		if w.start < end {
+			return true
+		}
+		end = w.end
+		return false
+	})
 }
 
 // Bounds of one chunk of windows: what one statement of a Finder looks at.
@@ -275,7 +291,7 @@ func (s *Scheduler) judge(ctx context.Context, j *job, list []*window, closed, c
 	if err != nil || len(list) == 0 {
 		return nil, err
 	}
-	worth, err := j.worth(ctx, s.conn, list, closed)
+	worth, err := j.worth(ctx, s.conn, list)
 	if err != nil {
 		if ctx.Err() != nil {
 			return nil, ctx.Err()

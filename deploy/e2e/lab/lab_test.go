@@ -112,7 +112,7 @@ func (l *lab) attacks(flood string) []attack {
 		{"SSH guessing", "own client (x/crypto/ssh)", []string{"brute_force"}, attacker, func() *child { return spawn(t, "atk", "guess", settings{N: 30}) }},
 		{"DNS tunnel", "own client", []string{"dns_tunnel"}, user, func() *child { return spawn(t, "usr", "tunnel", settings{N: 400}) }},
 		{"beacon", "own client (net/http)", []string{"beacon"}, user, func() *child { return spawn(t, "usr", "call", settings{Seed: 1, N: 45}) }},
-		{"upload", "own client", []string{"exfiltration"}, user, func() *child { return spawn(t, "usr", "upload", settings{N: 80_000_000}) }},
+		{"upload", "own client", []string{"exfiltration"}, user, func() *child { return spawn(t, "usr", "upload", settings{N: 600_000_000}) }},
 		{"injection", "curl", []string{"injection", "web_attack"}, attacker, func() *child {
 			script := ""
 			for _, q := range []string{"id=1%27%20OR%20%271%27%3D%271%27--%20", "id=1%20UNION%20SELECT%20user,password%20FROM%20users--", "f=..%2f..%2f..%2fetc%2fpasswd", "s=%3Cscript%3Ealert(document.cookie)%3C/script%3E", "c=;cat%20/etc/passwd"} {
@@ -275,17 +275,21 @@ func sortedKeys(m map[string]time.Duration) []string {
 	return keys
 }
 
-// keepsUp is how long after five seconds of a rate its last packet may be stored.
-const keepsUp = 5 * time.Second
+// A rate is borne if, after it has lasted for loadSeconds, its last packet is
+// stored within keepsUp.
+const (
+	loadSeconds = 20
+	keepsUp     = 5 * time.Second
+)
 
 // lossFree is the highest of a row of rates at which the ledger knows of no loss
 // and the store keeps up; it stops at what the sender can do.
 func (l *lab) lossFree(file string) int {
 	l.t.Helper()
 	best := 0
-	for _, rate := range []int{5_000, 10_000, 20_000, 40_000, 80_000, 160_000} {
+	for _, rate := range []int{10_000, 20_000, 40_000, 80_000, 160_000} {
 		lost, seen := l.lost(), l.number("SELECT sum(seen_packets) FROM ledger")
-		c := spawn(l.t, "atk", "send", settings{File: file, Rate: rate, Seconds: 5})
+		c := spawn(l.t, "atk", "send", settings{File: file, Rate: rate, Seconds: loadSeconds})
 		sent, err := strconv.Atoi(strings.TrimSpace(c.wait(l.t)))
 		if err != nil {
 			l.t.Fatal(err)
@@ -296,13 +300,13 @@ func (l *lab) lossFree(file string) int {
 		}
 		behind := time.Since(sentAt)
 		dropped := l.lost() - lost
-		l.t.Logf("lab: %d packets a second asked for: %d a second sent, %d lost (%.4f %%), stored %s after the last", rate, sent/5, dropped, 100*float64(dropped)/float64(max(1, sent)), behind.Round(100*time.Millisecond))
+		l.t.Logf("lab: %d packets a second asked for: %d a second sent, %d lost (%.4f %%), stored %s after the last", rate, sent/loadSeconds, dropped, 100*float64(dropped)/float64(max(1, sent)), behind.Round(100*time.Millisecond))
 		// A rate is borne when nothing is lost and what is behind the probe keeps up.
-		if dropped > 0 || behind > keepsUp && best > 0 {
+		if dropped > 0 || behind > keepsUp {
 			break
 		}
-		best = sent / 5
-		if sent < rate*5*9/10 {
+		best = sent / loadSeconds
+		if sent < rate*loadSeconds*9/10 {
 			break // the sender cannot do more
 		}
 	}
@@ -320,13 +324,13 @@ func (l *lab) lost() uint64 {
 // a load passes the tap.
 func (l *lab) underLoad(file string, rate, share int) {
 	l.t.Helper()
-	lost := l.lost()
-	load := spawn(l.t, "atk", "send", settings{File: file, Rate: rate, Seconds: 20})
+	lost, began := l.lost(), time.Now()
+	load := spawn(l.t, "atk", "send", settings{File: file, Rate: rate, Seconds: loadSeconds})
 	marks := spawn(l.t, "usr", "mark", settings{Seconds: 15})
 	type row struct{ port, at string }
 	seen := map[string]time.Time{}
 	poll := func() {
-		rows, err := l.db.Query(context.Background(), "SELECT DISTINCT toString(src_port) FROM flows WHERE start > now() - 120 AND dst_ip = toIPv6('::ffff:10.77.0.81') AND dst_port = 9000 AND end_reason = 'end'")
+		rows, err := l.db.Query(context.Background(), "SELECT DISTINCT toString(src_port) FROM flows WHERE start >= ? AND dst_ip = toIPv6('::ffff:10.77.0.81') AND dst_port = 9000 AND end_reason = 'end'", began)
 		if err != nil {
 			return
 		}
