@@ -17,9 +17,10 @@ import (
 // collector is done, so what is not there will not come.
 const catchupVisible = 5 * time.Second
 
-// visible returns those windows whose promised rows are in flows, and in the
-// rollups that the detector reads, or have been waited for in vain.
-func (s *Scheduler) visible(ctx context.Context, j *job, list []*window, catchup bool) ([]*window, error) {
+// visible returns those windows whose promised rows are in flows, and, if they are
+// closed, in the rollups that the detector reads, or have been waited for in vain.
+// The rollups of an hour that still fills are always behind it.
+func (s *Scheduler) visible(ctx context.Context, j *job, list []*window, closed, catchup bool) ([]*window, error) {
 	from, to := list[0].start, list[len(list)-1].end
 	if err := s.count(ctx, from, to); err != nil {
 		return nil, err
@@ -41,12 +42,12 @@ func (s *Scheduler) visible(ctx context.Context, j *job, list []*window, catchup
 		}
 		promised := s.progress.rows(w.start, w.end)
 		w.short, w.unbuilt = 1, !built(w)
-		if there < promised || w.unbuilt {
+		if there < promised || closed && w.unbuilt {
 			if w.unseen.IsZero() {
 				w.unseen = now
 			}
 			if now.Sub(w.unseen) < patience {
-				waits = true
+				waits = waits || there < promised
 				continue
 			}
 			if there < promised {

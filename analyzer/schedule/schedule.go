@@ -287,7 +287,7 @@ func chunkOf(list []*window, p *progress) int {
 
 // judge runs one detector over windows in order of time, until the budget is spent.
 func (s *Scheduler) judge(ctx context.Context, j *job, list []*window, closed, catchup bool, spent func() bool) (failed, err error) {
-	list, err = s.visible(ctx, j, list, catchup)
+	list, err = s.visible(ctx, j, list, closed, catchup)
 	if err != nil || len(list) == 0 {
 		return nil, err
 	}
