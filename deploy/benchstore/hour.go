@@ -11,20 +11,11 @@ import (
 
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 
-	"github.com/tapwatch/tapwatch/analyzer/detect"
-	"github.com/tapwatch/tapwatch/analyzer/detect/catalogue"
+	"github.com/tapwatch/tapwatch/analyzer"
 	"github.com/tapwatch/tapwatch/proto/kit/ops"
 	"github.com/tapwatch/tapwatch/proto/local"
 	"github.com/tapwatch/tapwatch/proto/rollup"
 )
-
-// looked is what a detector took for the windows of an hour.
-type looked struct {
-	name          string
-	windows, seen int // windows that end in the hour; of them, those that its Finder has looked at
-	alerts        int
-	took          time.Duration
-}
 
 // hour has every detector judge the windows that end in the last full hour of the
 // flows, one at a time as they come to their ends, and prints what each took.
@@ -43,56 +34,22 @@ func hour(ctx context.Context, out io.Writer, db driver.Conn, ch *local.ClickHou
 	if err := db.QueryRow(ctx, "SELECT count() FROM flows WHERE start >= ? AND start < ?", end.Add(-time.Hour), end).Scan(&flows); err != nil {
 		return fmt.Errorf("count the hour: %w", err)
 	}
-	cfg := catalogue.DefaultConfig()
-	var list []looked
 	began, judging, self := time.Now(), processTime(ch.PID()), selfTime()
-	for _, d := range catalogue.All(cfg) {
-		l, err := judgeHour(ctx, db, d, end)
-		if err != nil {
-			return err
-		}
-		list = append(list, l)
+	list, err := analyzer.JudgeHour(ctx, analyzer.DefaultConfig(), db, end)
+	if err != nil {
+		return err
 	}
 	took := time.Since(began)
 	fmt.Fprintf(out, "%s flows in the hour before %s; %d detectors one after the other: %.1f s, %.1f CPU s of the server and %.1f of ours, on %d cores.\n\n",
 		count(float64(flows)), end.Format(time.DateTime), len(list), took.Seconds(), (processTime(ch.PID()) - judging).Seconds(), (selfTime() - self).Seconds(), runtime.NumCPU())
-	slices.SortFunc(list, func(a, b looked) int { return cmp.Compare(b.took, a.took) })
+	slices.SortFunc(list, func(a, b analyzer.Judged) int { return cmp.Compare(b.Took, a.Took) })
 	fmt.Fprint(out, "| detector | windows | looked at | alerts | s |\n| --- | ---: | ---: | ---: | ---: |\n")
 	for _, l := range list {
-		if l.took >= 100*time.Millisecond {
-			fmt.Fprintf(out, "| %s | %d | %d | %d | %.2f |\n", l.name, l.windows, l.seen, l.alerts, l.took.Seconds())
+		if l.Took >= 100*time.Millisecond {
+			fmt.Fprintf(out, "| %s | %d | %d | %d | %.2f |\n", l.Detector, l.Windows, l.Looked, l.Alerts, l.Took.Seconds())
 		}
 	}
 	return nil
-}
-
-// judgeHour takes the windows of a detector that end after end - 1 h, up to end.
-func judgeHour(ctx context.Context, db driver.Conn, d detect.Detector, end time.Time) (l looked, err error) {
-	info := d.Info()
-	l.name = info.Name
-	began := time.Now()
-	// A window ends where it begins at a multiple of the step.
-	for start := end.Add(-info.Length).Truncate(info.Step); start.Add(info.Length).After(end.Add(-time.Hour)); start = start.Add(-info.Step) {
-		w := detect.Window{Start: start, End: start.Add(info.Length)}
-		l.windows++
-		if f, ok := d.(detect.Finder); ok {
-			worth, err := f.Windows(ctx, db, w)
-			if err != nil {
-				return l, err
-			}
-			if !slices.ContainsFunc(worth, start.Equal) {
-				continue
-			}
-		}
-		l.seen++
-		r, err := d.Detect(ctx, db, w)
-		if err != nil {
-			return l, err
-		}
-		l.alerts += len(r.Alerts)
-	}
-	l.took = time.Since(began)
-	return l, nil
 }
 
 // buildRollups promises the flows as a collector would, and builds all rollups of them.
