@@ -1,4 +1,4 @@
--- Windows with a young JA4 that few clients have with a server name that is older.
+-- Windows with a young JA4 that few clients have with a server name that is older, and that never had it.
 SELECT DISTINCT w
 FROM
 (
@@ -23,7 +23,14 @@ FROM
         WHERE kind = 'sni'
         GROUP BY known_at, called
     ) AS n ON n.known_at = f.site AND n.called = f.name
-    WHERE s.since >= f.w - 86400 * {young_days:UInt32} AND n.known < f.w - 86400
+    LEFT JOIN
+    (
+        SELECT site AS paired_at, name AS paired, toString(ja4) AS partner, toInt64(toUnixTimestamp(min(hour))) AS met
+        FROM beacons_1h
+        WHERE hour >= {from:DateTime('UTC')} - INTERVAL {history_days:UInt32} DAY AND hour < {to:DateTime('UTC')} AND primary_observer
+        GROUP BY paired_at, paired, partner
+    ) AS p ON p.paired_at = f.site AND p.paired = f.name AND p.partner = f.print
+    WHERE (p.met = 0 OR p.met >= f.w) AND s.since >= f.w - 86400 * {young_days:UInt32} AND n.known < f.w - 86400
 )
 GROUP BY w, site, name, print
 HAVING uniqExact(src_ip) <= {max_clients:UInt32}
