@@ -271,23 +271,20 @@ func (s *Sweeper) look(ctx context.Context, w *Sweep, p part) (matches uint64, e
 
 // rawHits are the statements that find the contacts with what matched in a field
 // of flows: who asked it, and of an address also whom it asked.
-func rawHits(field string) []string {
+func rawHits(matched string) []string {
 	hits := func(field, column, host, with, value string) string {
-		return strings.NewReplacer("/*field*/", field, "/*column*/", column, "/*host*/", host, "/*with*/", with, "/*value*/", value).Replace(statement("hits_flows"))
+		return strings.NewReplacer("/*matched*/", matched, "/*field*/", field, "/*column*/", column, "/*host*/", host, "/*with*/", with, "/*value*/", value).
+			Replace(statement("hits_flows"))
 	}
-	var list []string
-	switch field {
+	switch matched {
 	case "address":
-		list = []string{hits("dst_ip", "dst_ip", "src_ip", "", "toIPv6(seen)"), hits("src_ip", "src_ip", "dst_ip", "", "toIPv6(seen)")}
+		return []string{hits("dst_ip", "dst_ip", "src_ip", "", "toIPv6(seen)"), hits("src_ip", "src_ip", "dst_ip", "", "toIPv6(seen)")}
 	case "dns_names":
-		list = []string{hits(field, "name", "src_ip", "ARRAY JOIN dns_names AS name", "seen")}
+		return []string{hits(matched, "name", "src_ip", "ARRAY JOIN dns_names AS name", "seen")}
 	case "tls_sni", "http_host", "ja3", "ja4", "hassh", "hassh_server", "tls_cert_sha256":
-		list = []string{hits(field, field, "src_ip", "", "seen")}
+		return []string{hits(matched, matched, "src_ip", "", "seen")}
 	}
-	for i := range list {
-		list[i] = strings.ReplaceAll(list[i], "/*matched*/", field)
-	}
-	return list
+	return nil
 }
 
 // end raises the alerts of a sweep and closes it.

@@ -12,7 +12,6 @@ import (
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 
 	"github.com/tapwatch/tapwatch/analyzer"
-	"github.com/tapwatch/tapwatch/proto/kit/ops"
 	"github.com/tapwatch/tapwatch/proto/local"
 	"github.com/tapwatch/tapwatch/proto/rollup"
 )
@@ -57,12 +56,7 @@ func buildRollups(ctx context.Context, db driver.Conn) error {
 	if err := db.Exec(ctx, promiseSQL); err != nil {
 		return fmt.Errorf("promise flows: %w", err)
 	}
-	o, err := ops.New("collector", ops.Config{LogLevel: "error"})
-	if err != nil {
-		return err
-	}
-	b := rollup.New(rollup.Config{Conn: db, Interval: time.Nanosecond, Ops: o})
-	if err := b.Pass(ctx); err != nil {
+	if err := rollup.Once(ctx, db); err != nil {
 		return fmt.Errorf("build rollups: %w", err)
 	}
 	return nil

@@ -26,7 +26,6 @@ import (
 	"github.com/tapwatch/tapwatch/collector"
 	"github.com/tapwatch/tapwatch/probe"
 	"github.com/tapwatch/tapwatch/proto/kit/kafka"
-	"github.com/tapwatch/tapwatch/proto/kit/ops"
 	"github.com/tapwatch/tapwatch/proto/local"
 	"github.com/tapwatch/tapwatch/proto/rollup"
 )
@@ -204,11 +203,7 @@ func (s *Store) Settle(ctx context.Context) error {
 		return fmt.Errorf("end collector: %w", err)
 	}
 	s.stop = nil
-	o, err := ops.New("collector", ops.Config{LogLevel: "error"})
-	if err != nil {
-		return err
-	}
-	return rollup.New(rollup.Config{Conn: s.db, Interval: time.Nanosecond, Ops: o}).Pass(ctx)
+	return rollup.Once(ctx, s.db)
 }
 
 // Judge runs every detector over all that is stored.

@@ -99,6 +99,15 @@ func New(cfg Config) *Builder {
 	return b
 }
 
+// Once builds what is due in one Pass of a Builder of its own, for tools and tests.
+func Once(ctx context.Context, conn driver.Conn) error {
+	o, err := ops.New("collector", ops.Config{LogLevel: "error"})
+	if err != nil {
+		return err
+	}
+	return New(Config{Conn: conn, Interval: time.Nanosecond, Ops: o}).Pass(ctx)
+}
+
 // forget begins anew, with a look at everything.
 func (b *Builder) forget() {
 	b.seen, b.whole, b.swept = time.Time{}, time.Time{}, time.Time{}

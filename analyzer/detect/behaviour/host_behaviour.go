@@ -159,6 +159,23 @@ func (f feature) text(amount float64) string {
 	return fmt.Sprintf("%.0f", amount)
 }
 
+// measured is an odd feature beside its past.
+type measured struct {
+	Feature  string  `json:"feature"`
+	Observed uint64  `json:"observed"`
+	Expected float64 `json:"expected"`
+	Median   float64 `json:"median_log1p"`
+	MAD      float64 `json:"mad_log1p"`
+	Z        float64 `json:"z"`
+	Peak     uint64  `json:"second_busiest_day"`
+}
+
+// reason says in words how far the feature is from its past; whose is "its" or a name.
+func (m measured) reason(f feature, samples uint64, level, whose string) string {
+	return fmt.Sprintf("%s: %s, robust z %.1f above %s, the median of %d times the same %s; %s second busiest day of the past has %s",
+		f.name, f.text(float64(m.Observed)), m.Z, f.text(m.Expected), samples, level, whose, f.text(float64(m.Peak)))
+}
+
 // judge scores an hour of a host.
 func (h hostHour) judge(a *alert.Alert, c HostBehaviourConfig) {
 	list := features()
@@ -175,29 +192,20 @@ func (h hostHour) judge(a *alert.Alert, c HostBehaviourConfig) {
 		a.Confidence = 0.6
 	}
 	a.Severity = alert.Low
-	type measured struct {
-		Feature  string  `json:"feature"`
-		Observed uint64  `json:"observed"`
-		Expected float64 `json:"expected"`
-		Median   float64 `json:"median_log1p"`
-		MAD      float64 `json:"mad_log1p"`
-		Z        float64 `json:"z"`
-		Peak     uint64  `json:"second_busiest_day"`
-	}
 	var past []measured
 	for i, w := range h.Which {
 		f, amount, peak := list[w-1], h.Amounts[i], h.Ceilings[i]
 		ratio := float64(amount) / float64(max(1, peak))
 		a.Magnitude = max(a.Magnitude, ratio)
-		a.Reasons = append(a.Reasons, fmt.Sprintf("%s: %s, robust z %.1f above %s, the median of %d times the same %s; its second busiest day of the past has %s",
-			f.name, f.text(float64(amount)), h.Zs[i], f.text(math.Expm1(h.Medians[i])), h.Samples, h.Level, f.text(float64(peak))))
+		m := measured{f.name, amount, math.Expm1(h.Medians[i]), h.Medians[i], h.MADs[i], h.Zs[i], peak}
+		a.Reasons = append(a.Reasons, m.reason(f, h.Samples, h.Level, "its"))
 		switch {
 		case f.octets && ratio >= 100 && amount >= 1e9:
 			a.Severity = alert.High
 		case f.octets && ratio >= 10 && a.Severity == alert.Low:
 			a.Severity = alert.Medium
 		}
-		past = append(past, measured{f.name, amount, math.Expm1(h.Medians[i]), h.Medians[i], h.MADs[i], h.Zs[i], peak})
+		past = append(past, m)
 	}
 	a.Unless = []string{
 		fmt.Sprintf("fewer than two features at z %v and none at %v", c.MinZ, c.AloneZ),

@@ -58,14 +58,8 @@ func Logs(amounts []uint64) []float64 {
 
 func (o opinion) ask(ctx context.Context, db detect.DB, w detect.Window, a *alert.Alert) error {
 	p := detect.Params{}.Unix(w).With("host", a.EvidenceParams["host"], "site", a.EvidenceParams["site"])
-	ids, err := detect.All[struct {
-		IDs []string `ch:"ids"`
-	}](ctx, db, detect.Compose(sampleFlowsSQL), p)
-	if err != nil {
+	if err := sampleFlows(ctx, db, sampleFlowsSQL, p, a); err != nil {
 		return err
-	}
-	if len(ids) > 0 {
-		a.FlowIDs = ids[0].IDs
 	}
 	hours, err := detect.All[vector](ctx, db, withFeatures(hostHoursSQL), p.With("history_days", detect.Number(o.c.HistoryDays)))
 	if err != nil || len(hours) == 0 || !hours[len(hours)-1].Hour.Equal(w.Start) {

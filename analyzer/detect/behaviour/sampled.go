@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/tapwatch/tapwatch/analyzer/alert"
 	"github.com/tapwatch/tapwatch/analyzer/detect"
 )
 
@@ -43,15 +44,23 @@ func (s sampled) Detect(ctx context.Context, db detect.DB, w detect.Window) (det
 	for i := range r.Alerts {
 		a := &r.Alerts[i]
 		p := detect.Params{}.Unix(detect.Window{Start: w.End.Add(-sampleSpan), End: w.End}).With("link", "", "app", "", "site", a.EvidenceParams["site"]).With(s.kind, a.EvidenceParams["name"])
-		found, err := detect.All[struct {
-			IDs []string `ch:"ids"`
-		}](ctx, db, detect.Compose(sampleSeriesFlowsSQL), p)
-		if err != nil {
-			return r, fmt.Errorf("sample flows of %s: %w", a.EvidenceParams["name"], err)
-		}
-		if len(found) > 0 {
-			a.FlowIDs = found[0].IDs
+		if err := sampleFlows(ctx, db, sampleSeriesFlowsSQL, p, a); err != nil {
+			return r, err
 		}
 	}
 	return r, err
+}
+
+// sampleFlows gives a the flows that a statement finds to stand for it; if it finds none, a keeps its own.
+func sampleFlows(ctx context.Context, db detect.DB, sql string, p detect.Params, a *alert.Alert) error {
+	found, err := detect.All[struct {
+		IDs []string `ch:"ids"`
+	}](ctx, db, detect.Compose(sql), p)
+	if err != nil {
+		return fmt.Errorf("sample flows of %q: %w", a.Title, err)
+	}
+	if len(found) > 0 {
+		a.FlowIDs = found[0].IDs
+	}
+	return nil
 }

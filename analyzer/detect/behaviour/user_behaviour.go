@@ -97,7 +97,7 @@ func (c UserBehaviourConfig) check() error {
 
 // newUserBehaviour looks for hours in which a user is not themselves.
 func newUserBehaviour(own detect.Own, c UserBehaviourConfig) detect.Detector {
-	settings := detect.Params{}.With("minimum", c.minimum(), "record", detect.Decimal(c.Record), "history_days", detect.Number(c.HistoryDays),
+	settings := own.Params().With("minimum", c.minimum(), "record", detect.Decimal(c.Record), "history_days", detect.Number(c.HistoryDays),
 		"known_days", detect.Number(c.KnownDays), "warm_up_days", detect.Number(c.WarmUpDays), "hold_hours", detect.Number(c.HoldHours))
 	d := detect.New(detect.Spec[userHour]{
 		Info: detect.Info{
@@ -144,10 +144,10 @@ oddities: new machines, the hour, features of traffic. One incident per user; wh
 		},
 		SQL: withUsers(userBehaviourSQL),
 		Params: func(w detect.Window) detect.Params {
-			return own.Params().Unix(w).With("min_z", detect.Decimal(c.MinZ), "alone_z", detect.Decimal(c.AloneZ), "min_days", detect.Number(c.MinDays),
+			return settings.Unix(w).With("min_z", detect.Decimal(c.MinZ), "alone_z", detect.Decimal(c.AloneZ), "min_days", detect.Number(c.MinDays),
 				"max_machines", detect.Number(c.MaxMachines), "several", detect.Number(c.Several), "common_users", detect.Number(c.CommonUsers),
 				"max_addresses", detect.Number(c.MaxAddresses), "slack_hours", detect.Number(c.SlackHours), "together", detect.Decimal(c.Together),
-				"user", "", "site", "").With(pairs(settings)...)
+				"user", "", "site", "")
 		},
 		Judge: func(a *alert.Alert, r *userHour) detect.Verdict {
 			if r.Learning {
@@ -157,18 +157,9 @@ oddities: new machines, the hour, features of traffic. One incident per user; wh
 			return detect.Raise
 		},
 		Find:       withUsers(userBehaviourWindowsSQL),
-		FindParams: own.Params().With(pairs(settings)...).With("known_s", detect.Number(86400*c.KnownDays), "hold_s", detect.Number(3600*c.HoldHours)),
+		FindParams: settings.With("known_s", detect.Number(86400*c.KnownDays), "hold_s", detect.Number(3600*c.HoldHours)),
 	})
 	return userSampled{d, d.(detect.Finder), c}
-}
-
-// pairs lists parameters as Params.With wants them.
-func pairs(p detect.Params) []string {
-	var list []string
-	for name, value := range p {
-		list = append(list, name, value)
-	}
-	return list
 }
 
 // userSampled adds sample flows to what is found of users. Few hours come so far.
@@ -203,14 +194,9 @@ func (s userSampled) Detect(ctx context.Context, db detect.DB, w detect.Window) 
 	}
 	for i := range r.Alerts {
 		a := &r.Alerts[i]
-		found, err := detect.All[struct {
-			IDs []string `ch:"ids"`
-		}](ctx, db, detect.Compose(userFlowsSQL), detect.Params{}.Unix(w).With("user", a.EvidenceParams["user"], "site", a.EvidenceParams["site"], "hosts", a.EvidenceParams["hosts"]))
-		if err != nil {
-			return r, fmt.Errorf("sample flows of user %s: %w", a.Actor, err)
-		}
-		if len(found) > 0 {
-			a.FlowIDs = found[0].IDs
+		p := detect.Params{}.Unix(w).With("user", a.EvidenceParams["user"], "site", a.EvidenceParams["site"], "hosts", a.EvidenceParams["hosts"])
+		if err := sampleFlows(ctx, db, userFlowsSQL, p, a); err != nil {
+			return r, err
 		}
 	}
 	return r, nil
@@ -289,24 +275,15 @@ func (h userHour) judge(a *alert.Alert, c UserBehaviourConfig) {
 		a.Reasons = append(a.Reasons, fmt.Sprintf("%s UTC: seen on %d of the last %d days, and never at such an hour; the nearest in the week is %d hours away",
 			a.WindowStart.UTC().Format("Monday 15:04"), h.Days, c.HistoryDays, h.Distance))
 	}
-	type measured struct {
-		Feature  string  `json:"feature"`
-		Observed uint64  `json:"observed"`
-		Expected float64 `json:"expected"`
-		Median   float64 `json:"median_log1p"`
-		MAD      float64 `json:"mad_log1p"`
-		Z        float64 `json:"z"`
-		Peak     uint64  `json:"second_busiest_day"`
-	}
 	past := []measured{}
 	for i, w := range h.Which {
 		f, amount, peak := list[w-1], h.Amounts[i], h.Ceilings[i]
 		if i == 0 {
 			said = append(said, fmt.Sprintf("%s: %s in an hour, usual are %s", f.doing, f.text(float64(amount)), f.text(math.Expm1(h.Medians[i]))))
 		}
-		a.Reasons = append(a.Reasons, fmt.Sprintf("%s: %s, robust z %.1f above %s, the median of %d times the same %s; the user's second busiest day of the past has %s",
-			f.name, f.text(float64(amount)), h.Zs[i], f.text(math.Expm1(h.Medians[i])), h.Samples, h.Level, f.text(float64(peak))))
-		past = append(past, measured{f.name, amount, math.Expm1(h.Medians[i]), h.Medians[i], h.MADs[i], h.Zs[i], peak})
+		m := measured{f.name, amount, math.Expm1(h.Medians[i]), h.Medians[i], h.MADs[i], h.Zs[i], peak}
+		a.Reasons = append(a.Reasons, m.reason(f, h.Samples, h.Level, "the user's"))
+		past = append(past, m)
 	}
 	a.Title = h.User + " " + strings.Join(said, ", ")
 	a.Reasons = append(a.Reasons, "addresses in the hour: "+listed(h.Hosts))

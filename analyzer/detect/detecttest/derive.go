@@ -12,10 +12,10 @@ import (
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 )
 
-// Derive fills assets_seen and users_seen from the stored flows, with the
+// derive fills assets_seen and users_seen from the stored flows, with the
 // statements of the collector, which are read from where they are: no module of a
 // service imports another's.
-func Derive(t testing.TB, conn driver.Conn) {
+func derive(t testing.TB, conn driver.Conn) {
 	t.Helper()
 	var rows uint64
 	var days []uint32

@@ -10,7 +10,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 	"golang.org/x/tools/txtar"
@@ -20,7 +19,6 @@ import (
 	"github.com/tapwatch/tapwatch/analyzer/incident"
 	"github.com/tapwatch/tapwatch/analyzer/schedule"
 	"github.com/tapwatch/tapwatch/proto/kit/clickhouse"
-	"github.com/tapwatch/tapwatch/proto/kit/ops"
 	"github.com/tapwatch/tapwatch/proto/local/localtest"
 	"github.com/tapwatch/tapwatch/proto/rollup"
 )
@@ -51,13 +49,9 @@ func Catchup(t testing.TB, conn driver.Conn, detectors []detect.Detector) {
 // Rollup builds all rollups of what is stored.
 func Rollup(t testing.TB, conn driver.Conn) {
 	t.Helper()
-	o, err := ops.New("collector", ops.Config{LogLevel: "error"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	b := rollup.New(rollup.Config{Conn: conn, Interval: time.Nanosecond, Ops: o})
+	var err error
 	for range 3 { // as the collector does: what fails is tried again
-		if err = b.Pass(context.Background()); err == nil {
+		if err = rollup.Once(context.Background(), conn); err == nil {
 			return
 		}
 	}
@@ -124,7 +118,7 @@ func Scenarios(t *testing.T, family []detect.Detector) {
 			detectors := concerned(family, name, part["alerts"])
 			empty(t, conn)
 			Load(t, conn, start, rows, 1)
-			Derive(t, conn)
+			derive(t, conn)
 			Catchup(t, conn, detectors)
 			alerts := Stored(t, conn)
 			var got []string

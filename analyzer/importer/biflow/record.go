@@ -6,13 +6,7 @@ import (
 )
 
 // TCP flags.
-const (
-	fin = 1
-	syn = 2
-	rst = 4
-	psh = 8
-	ack = 16
-)
+const fin, syn, rst, psh, ack = source.FIN, source.SYN, source.RST, source.PSH, source.ACK
 
 // emit makes the record of a half and its other, which is nil where there is none.
 func (t *Table) emit(h, other *Half) error {

@@ -3,7 +3,7 @@ package source
 import "github.com/tapwatch/tapwatch/proto/flow"
 
 // Flags of TCP (RFC 9293).
-const fin, syn, rst, psh, ack = 1, 2, 4, 8, 16
+const FIN, SYN, RST, PSH, ACK = 1, 2, 4, 8, 16
 
 // Payload estimates the octets above the transport header of one direction, of
 // which exporters tell nothing: IP octets less the headers that TCP with time stamps, UDP and ICMP have.
@@ -24,7 +24,7 @@ func Payload(r *flow.Record, packets, bytes uint64, flags uint8) uint64 {
 		over = bytes - packets*header
 	}
 	if r.Protocol == 6 {
-		if flags&psh != 0 && bytes > 0 {
+		if flags&PSH != 0 && bytes > 0 {
 			return max(over, 1)
 		}
 		if over < 64*packets {
@@ -48,24 +48,24 @@ func ConnState(r *flow.Record) flow.ConnState {
 		return flow.ConnSF
 	case r.Protocol != 6, src|dst == 0:
 		return flow.ConnNone
-	case r.DstPackets == 0 && src&(syn|ack) == syn:
-		if src&rst != 0 {
+	case r.DstPackets == 0 && src&(SYN|ACK) == SYN:
+		if src&RST != 0 {
 			return flow.ConnRSTOS0
 		}
 		return flow.ConnS0
-	case r.DstPackets == 0 || r.SrcPackets == 0 || src&syn == 0 && dst&syn == 0:
+	case r.DstPackets == 0 || r.SrcPackets == 0 || src&SYN == 0 && dst&SYN == 0:
 		return flow.ConnOTH
-	case dst&(syn|rst) == rst && r.DstPayloadBytes == 0 && src&syn != 0:
+	case dst&(SYN|RST) == RST && r.DstPayloadBytes == 0 && src&SYN != 0:
 		return flow.ConnREJ
-	case src&rst != 0:
+	case src&RST != 0:
 		return flow.ConnRSTO
-	case dst&rst != 0:
+	case dst&RST != 0:
 		return flow.ConnRSTR
-	case src&fin != 0 && dst&fin != 0:
+	case src&FIN != 0 && dst&FIN != 0:
 		return flow.ConnSF
-	case src&fin != 0:
+	case src&FIN != 0:
 		return flow.ConnS2
-	case dst&fin != 0:
+	case dst&FIN != 0:
 		return flow.ConnS3
 	}
 	return flow.ConnS1
