@@ -100,7 +100,7 @@ func answers() map[string][]string {
 		"threat_list":         nil,
 		"policy":              nil,
 		"probe_silence":       nil,
-		"service_health":      nil,
+		"service_health":      {"outage"},
 		"static_threshold":    nil,
 		"drift":               nil,
 		"link_forecast":       nil,

@@ -24,9 +24,16 @@ type Generated struct {
 // firstDay is a Monday.
 func firstDay() time.Time { return time.Date(2026, 6, 1, 0, 0, 0, 0, time.UTC) }
 
-// syntheticCases are, for each seed, an office with all attacks, one in which
-// nothing happens, a net of implants, and one of attackers who know what is looked
-// for.
+// The office of two weeks is small: it is there for what can only be told from
+// what was usual.
+const (
+	weeksDays  = 15
+	weeksHosts = 8
+)
+
+// syntheticCases are, for each seed, an office with attacks, one in which nothing
+// happens, one of two weeks, a net of implants, and attackers who know what is
+// looked for.
 func syntheticCases(g Generated) []Case {
 	var cases []Case
 	for _, seed := range g.Seeds {
@@ -41,7 +48,13 @@ func syntheticCases(g Generated) []Case {
 		}
 		add("office with attacks", seed, g.Hosts, func(w *scene.World) error {
 			w.Work(firstDay(), work)
-			return w.Plant(last)
+			return w.Plant(last, scene.Names(false)...)
+		})
+		add("two weeks", seed+2000, weeksHosts, func(w *scene.World) error {
+			small := work
+			small.Days, small.Visits, small.Backup, small.Crowd = weeksDays, g.Visits/4, g.Backup/4, false
+			w.Work(firstDay(), small)
+			return w.Plant(firstDay().AddDate(0, 0, weeksDays-1), scene.Names(true)...)
 		})
 		add("quiet office", seed+1000, g.Hosts, func(w *scene.World) error {
 			quiet := work
@@ -93,6 +106,9 @@ func truthOf(t scene.Truth) Truth {
 	// A destination is known by its address or its name.
 	if host, ok := t.Params["name"].(string); ok && host != "" {
 		out.Victims = append(out.Victims, host)
+	}
+	if list, ok := t.Params["victims"].([]string); ok {
+		out.Victims = append(out.Victims, list...)
 	}
 	if what, ok := t.Params["evasion"].(string); ok {
 		out.Evasion = what

@@ -18,16 +18,17 @@ type NewServiceConfig struct {
 // newNewService looks for: a host offers a new service.
 func newNewService(own detect.Own, cfg NewServiceConfig) detect.Detector {
 	info := detect.Info{
-		Name: "new_service", Version: 1, Title: "A host offers a new service", Techniques: []string{"T1205", "T1543"},
+		Name: "new_service", Version: 2, Title: "A host offers a new service", Techniques: []string{"T1205", "T1543"},
 		Rollups: []string{"flows_1h", "hosts_1h", "first_seen"},
-		Doc: `A port of a known inside host answers that never did. Low; medium when outside clients use it, or it is a port of remote administration or of proxies. The magnitude is the number of
-connections.`,
+		Doc: `A port of a known inside host answers that never did. Low; medium when outside clients use it, or when it is a port of remote administration or of proxies
+and several clients use it: what one inside client does is for lateral_movement and new_admin. The magnitude is the number of connections.`,
 		Controls: []string{
 			"ports above 32767 and UDP ports above 9999: they are given out by the system",
 			"hosts with more than 20 services in a week: RPC, FTP, peer-to-peer",
 			"data connections of FTP, RTP, TFTP, BitTorrent",
 			"networks of the roles server, dmz, lab and scanner, where services come and go",
 			"hosts that are themselves new: see new_host",
+			"clients of the roles jump, admin, automation, backup, monitor and scanner do not count as several",
 		},
 		Parameters: []detect.Parameter{
 			days("grace_days", cfg.GraceDays, "days in which a site is being learnt; 7 days as others do"),

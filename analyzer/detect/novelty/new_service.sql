@@ -28,11 +28,12 @@ WITH
     ),
     traffic AS
     (
-        SELECT site, dst_ip, protocol, dst_port, max(n) AS connections, max(c) AS clients, max(o) AS outside, max(b) AS bytes, min(f) AS first, max(l) AS last, max(a) AS app, max(r) AS role,
+        SELECT site, dst_ip, protocol, dst_port, max(n) AS connections, max(c) AS clients, max(o) AS outside, max(w) AS workers, max(b) AS bytes, min(f) AS first, max(l) AS last, max(a) AS app, max(r) AS role,
             arraySlice(arraySort(arrayDistinct(arrayFlatten(groupArray(i)))), 1, 5) AS ids
         FROM
         (
-            SELECT site, probe, dst_ip, protocol, dst_port, count() AS n, uniqExact(src_ip) AS c, uniqExactIf(src_ip, NOT /*src_inside*/) AS o, sum(src_bytes + dst_bytes) AS b,
+            SELECT site, probe, dst_ip, protocol, dst_port, count() AS n, uniqExact(src_ip) AS c, uniqExactIf(src_ip, NOT /*src_inside*/) AS o,
+                uniqExactIf(src_ip, src_role NOT IN ('jump', 'scanner', 'monitor', 'admin', 'automation', 'backup')) AS w, sum(src_bytes + dst_bytes) AS b,
                 min(start) AS f, max(end) AS l, max(toString(app)) AS a, max(toString(dst_role)) AS r, groupArraySorted(5)(/*flow_id*/) AS i
             FROM flows
             WHERE start >= window_start AND start < window_end AND (dst_ip, protocol, dst_port) IN (SELECT dst_ip, protocol, dst_port FROM fresh)
@@ -46,7 +47,7 @@ SELECT f.site AS site, '' AS actor, f.host AS victim, concat(toString(f.dst_port
         if(t.outside > 0, concat(toString(t.outside), ' of them outside'), '')]) AS details,
     toFloat64(t.connections) AS amount, t.outside AS hosts, t.bytes AS bytes, toBool(h.since > window_start - INTERVAL {grace_days:UInt32} DAY) AS learning,
     t.first AS first, t.last AS last, t.ids AS flow_ids,
-    least(1, 0.2 + if(t.outside > 0, 0.4, 0) + if(f.dst_port IN (22, 23, 135, 139, 445, 3389, 5900, 5985, 5986, 4444, 1080, 3128, 8080), 0.3, 0)) AS strength,
+    least(1, 0.2 + if(t.outside > 0, 0.4, 0) + if(t.workers > 1 AND f.dst_port IN (22, 23, 135, 139, 445, 3389, 5900, 5985, 5986, 4444, 1080, 3128, 8080), 0.3, 0)) AS strength,
     1. / w.services AS rarity
 FROM fresh AS f
 INNER JOIN traffic AS t ON t.site = f.site AND t.dst_ip = f.dst_ip AND t.protocol = f.protocol AND t.dst_port = f.dst_port

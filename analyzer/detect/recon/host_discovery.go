@@ -57,7 +57,7 @@ addresses. Medium; low up to 32 addresses.`,
 			return detect.Raise
 		},
 		Find:       detect.Compose(hostDiscoveryWindowsSQL),
-		FindParams: detect.Params{"min_minute": detect.Number(c.MinMinute)},
+		FindParams: detect.Params{"min_minute": detect.Number(c.MinMinute), "min_hosts": detect.Number(min(c.MinHosts, c.Many))},
 	})
 }
 

@@ -203,12 +203,45 @@ func (w *World) Level(at time.Time, actor netip.Addr, lasting time.Duration) {
 	})
 }
 
+// Resumed is the twin of Unknown: sessions that name nobody, but are TLS.
+func (w *World) Resumed(at time.Time, c netip.Addr, to name, connections int) {
+	w.plant(Truth{Family: "unknown", Actor: c.String(), Harmless: true, Params: map[string]any{"twin": "TLS without a server name"}}, func() {
+		for range connections {
+			w.tls(at, c, browser(), name{"", to.addr}, 443, 900, 12000, time.Second)
+			at = at.Add(w.between(2*time.Minute, 5*time.Minute))
+		}
+	})
+}
+
+// Outage has a server of the office answer nobody for a time.
+func (w *World) Outage(at time.Time, victim netip.Addr, lasting time.Duration) {
+	w.cut(victim, at, at.Add(lasting))
+	w.truths = append(w.truths, Truth{Family: "outage", Technique: "T1499", Victim: victim.String(), Start: at, End: at.Add(lasting), Made: "packets", Params: map[string]any{"hours": lasting.Hours()}})
+}
+
+// Maintenance is the twin: it happens at night, when only the monitor asks.
+func (w *World) Maintenance(at time.Time, host netip.Addr, lasting time.Duration) {
+	w.cut(host, at, at.Add(lasting))
+	w.harmless("outage", server(67), at, lasting, "maintenance at night")
+}
+
 // Newcomer is a host that never was there, offering what never was offered.
 func (w *World) Newcomer(at time.Time, actor netip.Addr) {
 	w.plant(Truth{Family: "newhost", Technique: "T1078", Actor: actor.String(), Params: map[string]any{}}, func() {
 		for n := range 6 {
 			w.visit(at.Add(time.Duration(n)*7*time.Minute), actor, tool(), w.names[n], 900, 9000)
 			w.http(at.Add(time.Duration(n)*11*time.Minute), station(n%w.hosts), actor, 8000, "", "/", "curl/8.5", 5000)
+		}
+	})
+}
+
+// Moved is the twin: a card that is known, with another address than before.
+func (w *World) Moved(at time.Time, before, now netip.Addr) {
+	w.plant(Truth{Family: "newhost", Actor: now.String(), Harmless: true, Params: map[string]any{"twin": "another lease", "before": before.String()}}, func() {
+		w.moved[now] = before
+		w.whoHas(at, now, server(1))
+		for n := range 6 {
+			w.visit(at.Add(time.Duration(n)*7*time.Minute), now, browser(), w.names[n], 900, 9000)
 		}
 	})
 }

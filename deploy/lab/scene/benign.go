@@ -10,6 +10,7 @@ import (
 type Office struct {
 	Days     int   // from the day that Work is given
 	Visits   int   // connections of a workstation on a working day, about
+	Requests int   // of a workstation to an application of the office, on a working day, about
 	Backup   int64 // octets of the nightly backup
 	Things   int   // IoT devices that keep a connection open
 	Pollers  int   // programs that ask for something hourly, ±10 %
@@ -20,7 +21,7 @@ type Office struct {
 
 // DefaultOffice is a day.
 func DefaultOffice() Office {
-	return Office{Days: 1, Visits: 120, Backup: 5_000_000_000, Things: 3, Pollers: 3, Poissons: 3, Scanner: true, Crowd: true}
+	return Office{Days: 1, Visits: 120, Requests: 60, Backup: 5_000_000_000, Things: 3, Pollers: 3, Poissons: 3, Scanner: true, Crowd: true}
 }
 
 // Networks names the office's hosts that have a role, as lines of
@@ -53,7 +54,7 @@ func (w *World) Work(day time.Time, o Office) {
 	for d := range o.Days {
 		begin := day.AddDate(0, 0, d)
 		for n := range w.hosts {
-			w.person(begin, station(n), o.Visits)
+			w.person(begin, station(n), o)
 		}
 		w.machines(begin, o)
 		if o.Crowd && d == o.Days-1 {
@@ -63,26 +64,33 @@ func (w *World) Work(day time.Time, o Office) {
 }
 
 // person is a workstation's day.
-func (w *World) person(day time.Time, host netip.Addr, visits int) {
+func (w *World) person(day time.Time, host netip.Addr, o Office) {
 	for h := range 24 {
 		hour := day.Add(time.Duration(h) * time.Hour)
 		w.clock(hour.Add(w.between(0, 59*time.Minute)), host, server(123))
 		// At least one connection an hour: no machine is ever quite still.
-		n := 1 + w.poisson(activity(hour)*float64(visits))
+		n := 1 + w.poisson(activity(hour)*float64(o.Visits))
 		for range n {
 			at := hour.Add(w.between(0, 59*time.Minute))
 			site := w.names[w.zipf(len(w.names))]
 			at = w.lookup(at, host, site.host, site.addr)
 			w.visit(at, host, browser(), site, int64(w.spread(900, 0.6)), int64(math.Exp(9+1.2*w.rng.NormFloat64())))
 		}
+		for range w.poisson(activity(hour) * float64(o.Requests)) {
+			w.http(hour.Add(w.between(0, 59*time.Minute)), host, application(), 8080, "app.corp.test", "/order", "Mozilla/5.0", w.spread(9000, 0.5))
+		}
 	}
 	if activity(day.Add(10*time.Hour)) > 0.05 {
+		w.whoHas(day.Add(7*time.Hour+w.between(0, time.Hour)), host, server(1))
 		at := day.Add(9*time.Hour + w.between(0, 3*time.Hour))
 		w.http(at, host, server(80), 80, "intranet.corp.test", "/start", "Mozilla/5.0", 18000)
 		// Mistyped names, and one that is searched for in the office's own zone.
 		w.ask(at.Add(time.Minute), host, resolver(), "intarnet.corp.test", 1, 3, netip.Addr{}, nil)
 	}
 }
+
+// application is the server of what the office works with.
+func application() netip.Addr { return server(90) }
 
 // clock asks for the time.
 func (w *World) clock(at time.Time, c, s netip.Addr) {
@@ -121,8 +129,8 @@ func (w *World) machines(day time.Time, o Office) {
 	}
 	// Monitoring: every five minutes a look at each server.
 	for at := day.Add(10 * time.Second); at.Before(day.AddDate(0, 0, 1)); at = at.Add(15 * time.Minute) {
-		for k, s := range []int{80, 20, 22, 53} {
-			w.ping(at.Add(time.Duration(k)*time.Second), server(67), server(s), uint16(k))
+		for k, s := range []netip.Addr{server(80), server(20), server(22), server(53), application()} {
+			w.ping(at.Add(time.Duration(k)*time.Second), server(67), s, uint16(k))
 		}
 	}
 	if o.Scanner {

@@ -59,7 +59,7 @@ type name struct {
 // New returns a place with a number of workstations (1 to 200) in which nothing
 // has happened yet.
 func New(seed uint64, hosts int) *World {
-	w := &World{wire: &wire{buffer: gopacket.NewSerializeBuffer()}, rng: rand.New(rand.NewPCG(seed, 0x7461707761746368)), ports: map[netip.Addr]uint16{}, hosts: min(max(hosts, 1), 200)}
+	w := &World{wire: &wire{buffer: gopacket.NewSerializeBuffer(), moved: map[netip.Addr]netip.Addr{}}, rng: rand.New(rand.NewPCG(seed, 0x7461707761746368)), ports: map[netip.Addr]uint16{}, hosts: min(max(hosts, 1), 200)}
 	for i := range 60 {
 		w.names = append(w.names, name{fmt.Sprintf("www.site%02d.example", i), outside(10 + i)})
 	}

@@ -10,8 +10,9 @@ import (
 // Scenario is one attack or one twin, or several that belong together, as they
 // are planted on a day.
 type Scenario struct {
-	Name string
-	Make func(w *World, day time.Time)
+	Name  string
+	Weeks bool // known only by what was usual for two weeks before
+	Make  func(w *World, day time.Time)
 }
 
 // at is a time of a day.
@@ -27,79 +28,90 @@ func prefix(s string) netip.Prefix { return netip.MustParsePrefix(s) }
 func Scenarios() []Scenario {
 	hosts := func(w *World, n int) netip.Addr { return station(n % w.hosts) }
 	return []Scenario{
-		{"scan", func(w *World, d time.Time) {
+		{"scan", false, func(w *World, d time.Time) {
 			w.Scan(at(d, 10, 0), hosts(w, 0), server(20), 1000, 500*time.Millisecond)
 			w.Scan(at(d, 7, 30), hosts(w, 13), server(80), 20, time.Minute)
 			w.harmless("scan", server(66), at(d, 3, 0), time.Hour, "tagged scanner")
 		}},
-		{"sweep", func(w *World, d time.Time) {
+		{"sweep", false, func(w *World, d time.Time) {
 			w.Sweep(at(d, 11, 20), hosts(w, 1), prefix("10.30.200.0/24"), 445, 120, 500*time.Millisecond)
 			w.Torrent(at(d, 20, 0), hosts(w, 14), 300)
 		}},
-		{"discovery", func(w *World, d time.Time) {
+		{"discovery", false, func(w *World, d time.Time) {
 			w.PingSweep(at(d, 12, 10), hosts(w, 2), prefix("10.30.201.0/24"), 200, 50*time.Millisecond)
 			w.harmless("discovery", server(67), d, 24*time.Hour, "monitoring")
 		}},
-		{"slowscan", func(w *World, d time.Time) {
+		{"slowscan", false, func(w *World, d time.Time) {
 			for range 6 {
 				w.Sweep(d.Add(w.between(0, 4*time.Hour)), w.anywhere(), prefix("10.30.0.0/24"), []uint16{22, 23, 80, 445, 3389}[w.rng.IntN(5)], 16, 70*time.Minute)
 			}
 		}},
-		{"flood", func(w *World, d time.Time) {
+		{"flood", false, func(w *World, d time.Time) {
 			w.SYNFlood(at(d, 15, 2), server(80), 443, 300, 30*time.Second, 100)
 			w.SYNFlood(at(d, 16, 12), server(81), 443, 2000, 20*time.Second, 10000)
 			w.SYNFlood(at(d, 17, 22), server(82), 25, 1000, 15*time.Second, 1)
 		}},
-		{"amplification", func(w *World, d time.Time) {
+		{"amplification", false, func(w *World, d time.Time) {
 			for n, port := range []uint16{53, 123, 161, 11211} {
 				w.Amplification(at(d, 19, 5+11*n), server(84+n), port, 600, 20*time.Second, 200)
 			}
 			w.AskedFor(at(d, 9, 40), hosts(w, 15), 400)
 		}},
-		{"exfil", func(w *World, d time.Time) {
+		{"exfil", false, func(w *World, d time.Time) {
 			w.Upload(at(d, 2, 10), hosts(w, 3), name{"drop.cheaphost.example", outside(240)}, 443, 600_000_000, 100_000_000, 4*time.Minute)
 			w.Upload(at(d, 12, 40), hosts(w, 16), name{"box.otherhost.example", outside(241)}, 22, 90_000_000, 90_000_000, time.Minute)
 			w.Upload(at(d, 0, 30), hosts(w, 12), name{"cdn.drip.example", outside(242)}, 443, 240_000_000, 2_000_000, 5*time.Minute)
 			w.harmless("exfil", server(20), at(d, 1, 0), time.Hour, "nightly backup")
 		}},
-		{"dns_tunnel", func(w *World, d time.Time) {
+		{"dns_tunnel", false, func(w *World, d time.Time) {
 			for n, shape := range []string{"iodine", "dnscat2", "dns2tcp", "cname"} {
 				w.Tunnel(at(d, 13, 20*n), hosts(w, 4+n), shape, []float64{20, 2, 8, 4}[n], 4*time.Minute)
 			}
 			w.Hashes(at(d, 10, 30), hosts(w, 15), 400)
 		}},
-		{"dga", func(w *World, d time.Time) {
+		{"dga", false, func(w *World, d time.Time) {
 			w.Generated(at(d, 11, 45), hosts(w, 11), 60, 4*time.Second)
 			w.Suffixes(at(d, 14, 0), hosts(w, 15), 60)
 		}},
-		{"bruteforce", func(w *World, d time.Time) {
+		{"bruteforce", false, func(w *World, d time.Time) {
 			w.Guess(at(d, 8, 20), hosts(w, 6), server(22), 40, 2*time.Second, true)
 			w.Guess(at(d, 21, 0), w.anywhere(), server(22), 60, 4*time.Second, false)
 			w.Guess(at(d, 4, 0), w.anywhere(), server(80), 36, 5*time.Minute, false)
 			w.Copies(at(d, 5, 0), server(20), server(22), 30, 3*time.Minute)
 		}},
-		{"injection", func(w *World, d time.Time) {
+		{"injection", false, func(w *World, d time.Time) {
 			w.Injection(at(d, 18, 30), w.anywhere(), server(80))
 			w.Searches(at(d, 9, 20), hosts(w, 15), server(80))
 		}},
-		{"lateral", func(w *World, d time.Time) {
+		{"lateral", true, func(w *World, d time.Time) {
 			w.Lateral(at(d, 22, 0), hosts(w, 7), []netip.Addr{server(20), server(22), server(80), hosts(w, 1), hosts(w, 2), hosts(w, 3), hosts(w, 9)})
 			w.Administration(at(d, 6, 0), server(8), []netip.Addr{server(20), server(22), server(80), server(53), server(9), server(67)})
 		}},
-		{"slowhttp", func(w *World, d time.Time) {
+		{"slowhttp", false, func(w *World, d time.Time) {
 			w.SlowHTTP(at(d, 23, 0), w.anywhere(), server(80), 150, 8*time.Minute)
 			w.LongPoll(at(d, 13, 0), server(83), 40, 10*time.Minute)
 		}},
-		{"icmp_tunnel", func(w *World, d time.Time) {
+		{"icmp_tunnel", false, func(w *World, d time.Time) {
 			w.EchoTunnel(at(d, 16, 40), hosts(w, 8), outside(243), 400, 500*time.Millisecond)
 			w.Pings(at(d, 11, 10), hosts(w, 15), outside(20), 600)
 		}},
-		{"unknown", func(w *World, d time.Time) {
+		{"unknown", false, func(w *World, d time.Time) {
 			w.Unknown(at(d, 14, 10), hosts(w, 9), name{"", outside(244)}, 443, 8)
+			w.Resumed(at(d, 15, 10), hosts(w, 15), name{"", outside(247)}, 8)
 		}},
-		{"level", func(w *World, d time.Time) { w.Level(at(d, 14, 0), hosts(w, 10), 3*time.Hour) }},
-		{"newhost", func(w *World, d time.Time) { w.Newcomer(at(d, 9, 5), station(120)) }},
-		{"beacon", func(w *World, d time.Time) {
+		{"level", true, func(w *World, d time.Time) {
+			w.Level(at(d, 14, 0), hosts(w, 10), 3*time.Hour)
+			w.harmless("level", server(20), at(d, 1, 0), time.Hour, "nightly backup")
+		}},
+		{"newhost", true, func(w *World, d time.Time) {
+			w.Newcomer(at(d, 9, 5), station(120))
+			w.Moved(at(d, 13, 5), hosts(w, 4), station(121))
+		}},
+		{"outage", true, func(w *World, d time.Time) {
+			w.Outage(at(d, 10, 0), application(), 2*time.Hour)
+			w.Maintenance(at(d, 3, 0), application(), 2*time.Hour)
+		}},
+		{"beacon", false, func(w *World, d time.Time) {
 			w.Call(at(d, 6, 0), hosts(w, 5), name{"cdn.check-in.example", outside(245)}, Beacon{Every: 5 * time.Minute, Jitter: 0.2, Size: 420, CV: 0.1, Calls: 72})
 			w.Poll(at(d, 6, 0), hosts(w, 17), numbered("weather", 20), 5*time.Minute, 72)
 		}},
@@ -109,6 +121,17 @@ func Scenarios() []Scenario {
 // harmless notes that what a host does anyway is a twin.
 func (w *World) harmless(family string, host netip.Addr, from time.Time, lasting time.Duration, what string) {
 	w.truths = append(w.truths, Truth{Family: family, Actor: host.String(), Start: from, End: from.Add(lasting), Harmless: true, Made: "packets", Params: map[string]any{"twin": what}})
+}
+
+// Names of the scenarios that need what was usual for weeks before, or of those
+// that do not.
+func Names(weeks bool) (list []string) {
+	for _, s := range Scenarios() {
+		if s.Weeks == weeks {
+			list = append(list, s.Name)
+		}
+	}
+	return list
 }
 
 // Plant makes the scenarios of the given names on a day; none: all.

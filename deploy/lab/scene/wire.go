@@ -18,11 +18,15 @@ const largest = 64000
 type wire struct {
 	packets []trace.Packet
 	buffer  gopacket.SerializeBuffer
+	moved   map[netip.Addr]netip.Addr // addresses that a card has now, by the address it had before
 }
 
-// mac gives every address a hardware address of its own; all that is outside
-// comes through the gateway.
-func mac(a netip.Addr) []byte {
+// mac gives every address a hardware address of its own, unless a card came with
+// it from another; all that is outside comes through the gateway.
+func (w *wire) mac(a netip.Addr) []byte {
+	if before, ok := w.moved[a]; ok {
+		a = before
+	}
 	b := a.As16()
 	if !inside.Contains(a) {
 		return []byte{0x02, 0x30, 0, 0, 0, 1}
@@ -52,8 +56,46 @@ func (w *wire) frame(at time.Time, fill int, list ...gopacket.SerializableLayer)
 	w.packets = append(w.packets, trace.Packet{Time: at.UnixMicro(), Length: len(data) + fill, Data: data})
 }
 
-func ethernet(src, dst netip.Addr) *layers.Ethernet {
-	return &layers.Ethernet{SrcMAC: mac(src), DstMAC: mac(dst), EthernetType: layers.EthernetTypeIPv4}
+func (w *wire) ethernet(src, dst netip.Addr) *layers.Ethernet {
+	return &layers.Ethernet{SrcMAC: w.mac(src), DstMAC: w.mac(dst), EthernetType: layers.EthernetTypeIPv4}
+}
+
+// whoHas is an ARP request, by which everybody learns the card of who asks.
+func (w *wire) whoHas(at time.Time, src, dst netip.Addr) {
+	w.frame(at, 0, &layers.Ethernet{SrcMAC: w.mac(src), DstMAC: []byte{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}, EthernetType: layers.EthernetTypeARP},
+		&layers.ARP{AddrType: layers.LinkTypeEthernet, Protocol: layers.EthernetTypeIPv4, HwAddressSize: 6, ProtAddressSize: 4, Operation: layers.ARPRequest,
+			SourceHwAddress: w.mac(src), SourceProtAddress: src.AsSlice(), DstHwAddress: make([]byte, 6), DstProtAddress: dst.AsSlice()})
+}
+
+// cut has a host of the office be down from one moment to another: whatever it sends is
+// lost, and of what is sent to it stay pings and SYNs, which are repeated twice.
+func (w *wire) cut(host netip.Addr, from, to time.Time) {
+	var left, again []trace.Packet
+	for _, p := range w.packets {
+		at, own := time.UnixMicro(p.Time), netip.Addr{}
+		toward := false
+		if len(p.Data) >= 34 && p.Data[12] == 8 && p.Data[13] == 0 {
+			own, _ = netip.AddrFromSlice(p.Data[26:30])
+			dst, _ := netip.AddrFromSlice(p.Data[30:34])
+			toward = dst == host
+		}
+		if at.Before(from) || !at.Before(to) || own != host && !toward {
+			left = append(left, p)
+			continue
+		}
+		switch {
+		case toward && p.Data[23] == 1:
+			left = append(left, p)
+		case toward && p.Data[23] == 6 && p.Data[47] == 2:
+			left = append(left, p)
+			for _, later := range []time.Duration{time.Second, 3 * time.Second} {
+				r := p
+				r.Time += later.Microseconds()
+				again = append(again, r)
+			}
+		}
+	}
+	w.packets = append(left, again...)
 }
 
 func ip(src, dst netip.Addr, p layers.IPProtocol) *layers.IPv4 {
@@ -84,7 +126,7 @@ func (w *wire) segment(at time.Time, src, dst netip.AddrPort, seq, ack uint32, f
 		}
 	}
 	_ = t.SetNetworkLayerForChecksum(i) // IPv4: cannot fail
-	w.frame(at, fill, ethernet(src.Addr(), dst.Addr()), i, t, gopacket.Payload(payload))
+	w.frame(at, fill, w.ethernet(src.Addr(), dst.Addr()), i, t, gopacket.Payload(payload))
 }
 
 // datagram is one UDP datagram.
@@ -92,7 +134,7 @@ func (w *wire) datagram(at time.Time, src, dst netip.AddrPort, payload []byte, f
 	i := ip(src.Addr(), dst.Addr(), layers.IPProtocolUDP)
 	u := &layers.UDP{SrcPort: layers.UDPPort(src.Port()), DstPort: layers.UDPPort(dst.Port())}
 	_ = u.SetNetworkLayerForChecksum(i)
-	w.frame(at, fill, ethernet(src.Addr(), dst.Addr()), i, u, gopacket.Payload(payload))
+	w.frame(at, fill, w.ethernet(src.Addr(), dst.Addr()), i, u, gopacket.Payload(payload))
 }
 
 // echo is one ICMP echo request or reply.
@@ -101,7 +143,7 @@ func (w *wire) echo(at time.Time, src, dst netip.Addr, reply bool, id, seq uint1
 	if reply {
 		kind = layers.ICMPv4TypeEchoReply
 	}
-	w.frame(at, 0, ethernet(src, dst), ip(src, dst, layers.IPProtocolICMPv4),
+	w.frame(at, 0, w.ethernet(src, dst), ip(src, dst, layers.IPProtocolICMPv4),
 		&layers.ICMPv4{TypeCode: layers.CreateICMPv4TypeCode(kind, 0), Id: id, Seq: seq}, gopacket.Payload(payload))
 }
 
