@@ -54,14 +54,14 @@ func newBeacon(own detect.Own, c BeaconConfig) detect.Detector { return beacon{o
 func (b beacon) Info() detect.Info {
 	c := b.c
 	return detect.Info{
-		Name: "beacon", Version: 3, Title: "Beacon", Techniques: []string{"T1071.001", "T1573"},
+		Name: "beacon", Version: 4, Title: "Beacon", Techniques: []string{"T1071.001", "T1573"},
 		Length: 15 * time.Minute, Step: 15 * time.Minute,
 		Doc: `A client calls the same name (of TLS or QUIC, host of HTTP, or what it asks an explicit proxy for) or address and port at regular times with messages of like
 size. Each window looks back 1 and 2 hours, at full hours also 6 and 24 hours, every 6 hours also 7 days; the best of them counts, and all are one incident of client and target.
 The score is a product. conc: share of the gaps within 35 % of their median. span: 0.6 plus 0.4 times the logarithm of the hours it lasts, 1 at a day. size: 1 up to a median
 deviation of max_size_spread, 0 at 100 %. rarity: 1 for a single client or 2 % of the inside hosts, 0.4 when half of them call the same. Calls are counted for all fingerprints
 together and for each JA4 alone. Pauses count between bursts where a call is several connections. RITA's score of the last 24 hours is stored beside it (rita).
-conc has to be min_concentration, and the gaps 100 000 times likelier of a clock with jitter and failures than of a memoryless poller, of whose gaps 24.5 % are
+conc has to be min_concentration, and the gaps 36 000 times likelier of a clock with jitter and failures than of a memoryless poller, of whose gaps 24.5 % are
 near their median. Severity low from min_score, medium from 0.5, high from 0.75, critical from 0.95. The magnitude is the number of connections.`,
 		Controls: []string{
 			"Only connections with payload in both directions, to one host, from a start that was seen.",

@@ -54,8 +54,8 @@
         )
         WHERE median <= {max_gap:Float64} * 1000
           AND if(median >= {min_gap:Float64} * 1000,
-                 n + 1 >= {min_connections:UInt32} AND likelihood >= 11.8 OR n >= 6 AND tight = n,
-                 way != 'in' AND dst_port NOT IN {logins:Array(UInt16)} AND lookback <= 7200 AND median >= 1000 AND n >= 20 AND likelihood >= 11.8)
+                 n + 1 >= {min_connections:UInt32} AND likelihood >= 10.5 OR n >= 6 AND tight = n,
+                 way != 'in' AND dst_port NOT IN {logins:Array(UInt16)} AND lookback <= 7200 AND median >= 1000 AND n >= 20 AND likelihood >= 10.5)
     ),
     hosts AS (SELECT uniqExact(src_ip) FROM flows WHERE start >= recent AND start < until AND /*src_inside*/),
     scored AS

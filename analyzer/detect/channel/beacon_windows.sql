@@ -33,7 +33,7 @@ FROM
     )
     -- the likelihood of beacon_score.go, and its rule for few calls
     WHERE n >= 6 AND close >= {min_concentration:Float64} * n
-      AND (1.244 * close - 0.685 * (toInt64(n) - close - short - far) - 2.73 * far - 3.6 * short >= 11.8 OR arrayAll(x -> x BETWEEN 0.85 * m AND 1.15 * m, gaps))
+      AND (1.244 * close - 0.685 * (toInt64(n) - close - short - far) - 2.73 * far - 3.6 * short >= 10.5 OR arrayAll(x -> x BETWEEN 0.85 * m AND 1.15 * m, gaps))
     UNION DISTINCT
     SELECT toInt64(intDiv(toUnixTimestamp(start), 21600) * 21600 + 20700), 0, 0, 0, 0, 0
     FROM flows
