@@ -2,10 +2,12 @@ package analyzer
 
 import (
 	"context"
+	"runtime"
 	"slices"
 	"time"
 
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/tapwatch/tapwatch/analyzer/detect"
 	"github.com/tapwatch/tapwatch/analyzer/detect/catalogue"
@@ -20,43 +22,51 @@ type Judged struct {
 }
 
 // JudgeHour has every detector judge the windows that end in the hour before end,
-// one after the other as they come to their ends, and stores nothing: it measures
-// what an hour of traffic costs.
-func JudgeHour(ctx context.Context, cfg Config, db driver.Conn, end time.Time) ([]Judged, error) {
-	var list []Judged
-	for _, d := range catalogue.All(cfg.Detect) {
-		j, err := judgeHour(ctx, db, d, end)
-		if err != nil {
+// in the order of traffic time, as they come to their ends, and stores nothing: it
+// measures what an hour of traffic costs. As many detectors are at work at once as
+// there are cores. arrive is called for every step of the
+// quickest detectors, before it is judged, and brings what has begun before until.
+func JudgeHour(ctx context.Context, cfg Config, db driver.Conn, end time.Time, arrive func(ctx context.Context, until time.Time) error) ([]Judged, error) {
+	detectors := catalogue.All(cfg.Detect)
+	list := make([]Judged, len(detectors))
+	step := time.Hour
+	for i, d := range detectors {
+		info := d.Info()
+		list[i].Detector = info.Name
+		step = min(step, info.Step)
+	}
+	for until := end.Add(step - time.Hour); !until.After(end); until = until.Add(step) {
+		if err := arrive(ctx, until); err != nil {
 			return nil, err
 		}
-		list = append(list, j)
+		lanes, ctx := errgroup.WithContext(ctx)
+		lanes.SetLimit(runtime.GOMAXPROCS(0))
+		for i, d := range detectors {
+			info := d.Info()
+			if start := until.Add(-info.Length); start.Equal(start.Truncate(info.Step)) {
+				lanes.Go(func() error { return list[i].judge(ctx, db, d, detect.Window{Start: start, End: until}) })
+			}
+		}
+		if err := lanes.Wait(); err != nil {
+			return nil, err
+		}
 	}
 	return list, nil
 }
 
-func judgeHour(ctx context.Context, db driver.Conn, d detect.Detector, end time.Time) (j Judged, err error) {
-	info := d.Info()
-	j.Detector = info.Name
+// judge has the detector look at a window that has just ended, if its Finder says so.
+func (j *Judged) judge(ctx context.Context, db driver.Conn, d detect.Detector, w detect.Window) error {
 	began := time.Now()
-	for start := end.Add(-info.Length).Truncate(info.Step); start.Add(info.Length).After(end.Add(-time.Hour)); start = start.Add(-info.Step) {
-		w := detect.Window{Start: start, End: start.Add(info.Length)}
-		j.Windows++
-		if f, ok := d.(detect.Finder); ok {
-			worth, err := f.Windows(ctx, db, w)
-			if err != nil {
-				return j, err
-			}
-			if !slices.ContainsFunc(worth, start.Equal) {
-				continue
-			}
+	defer func() { j.Took += time.Since(began) }()
+	j.Windows++
+	if f, ok := d.(detect.Finder); ok {
+		worth, err := f.Windows(ctx, db, w)
+		if err != nil || !slices.ContainsFunc(worth, w.Start.Equal) {
+			return err
 		}
-		j.Looked++
-		r, err := d.Detect(ctx, db, w)
-		if err != nil {
-			return j, err
-		}
-		j.Alerts += len(r.Alerts)
 	}
-	j.Took = time.Since(began)
-	return j, nil
+	j.Looked++
+	r, err := d.Detect(ctx, db, w)
+	j.Alerts += len(r.Alerts)
+	return err
 }

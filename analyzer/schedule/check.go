@@ -21,6 +21,8 @@ const catchupVisible = 5 * time.Second
 // closed, in the rollups that the detector reads, or have been waited for in vain.
 // The rollups of an hour that still fills are always behind it.
 func (s *Scheduler) visible(ctx context.Context, j *job, list []*window, closed, catchup bool) ([]*window, error) {
+	s.seeing.Lock()
+	defer s.seeing.Unlock()
 	from, to := list[0].start, list[len(list)-1].end
 	if err := s.count(ctx, from, to); err != nil {
 		return nil, err

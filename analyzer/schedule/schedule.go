@@ -24,6 +24,7 @@ import (
 
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/tapwatch/tapwatch/analyzer/alert"
 	"github.com/tapwatch/tapwatch/analyzer/detect"
@@ -59,14 +60,16 @@ type Scheduler struct {
 	turn     int  // job with which every other round begins: the one that the budget of the last did not reach
 	inTurn   bool // this round does
 	progress *progress
+	seeing   sync.Mutex       // of there, and of what visible writes to progress
 	there    map[int64]uint64 // rows in flows by minute, as they were counted
+	asking   chan struct{}    // what detectors ask at once
 	held     func() bool
 }
 
 // New returns a Scheduler for detectors. reg and stages may be nil.
 func New(cfg Config, conn driver.Conn, detectors []detect.Detector, log *slog.Logger, reg prometheus.Registerer, stages *ops.Stages) *Scheduler {
 	s := &Scheduler{cfg: cfg, conn: conn, store: alert.NewStore(conn), log: log, metrics: newMetrics(reg, stages), now: time.Now,
-		progress: newProgress(conn), there: map[int64]uint64{}, held: func() bool { return true }}
+		progress: newProgress(conn), there: map[int64]uint64{}, asking: make(chan struct{}, width), held: func() bool { return true }}
 	for _, d := range detectors {
 		s.jobs = append(s.jobs, newJob(d))
 	}
@@ -192,9 +195,9 @@ func (s *Scheduler) mark(changed []int64) {
 // detector that takes long does not keep the quick ones from what has come.
 const roundBudget = 5 * time.Second
 
-// work judges what is due, for a roundBudget if it is not to catch up. failed is
-// the first error of a detector, which is recorded and tried again later; err is
-// one that ends the round.
+// work judges what is due, for a roundBudget if it is not to catch up, several
+// detectors side by side. failed is the first error of a detector, which is recorded
+// and tried again later; err is one that ends the round.
 func (s *Scheduler) work(ctx context.Context, catchup bool) (failed, err error) {
 	now := s.now()
 	spent := func() bool { return !catchup && s.now().Sub(now) > roundBudget }
@@ -202,53 +205,84 @@ func (s *Scheduler) work(ctx context.Context, catchup bool) (failed, err error) 
 	if s.inTurn = !s.inTurn; s.inTurn {
 		first = s.turn
 	}
-	for i := range s.jobs {
-		at := (first + i) % len(s.jobs)
+	var mu sync.Mutex // of begun, cut and failed
+	begun, cut := 0, false
+	next := func() *job {
+		mu.Lock()
+		defer mu.Unlock()
+		if begun == len(s.jobs) || cut {
+			return nil
+		}
+		at := (first + begun) % len(s.jobs)
 		if spent() {
-			s.turn = at
-			return failed, nil
+			s.turn, cut = at, true
+			return nil
 		}
-		j := s.jobs[at]
-		j.refill(s.progress)
-		var closed, open []*window
-		for _, w := range j.pending {
-			if w.retry.After(now) {
-				continue
+		begun++
+		return s.jobs[at]
+	}
+	lanes, ctx := errgroup.WithContext(ctx)
+	for range width {
+		lanes.Go(func() error {
+			for j := next(); j != nil; j = next() {
+				f, err := s.serve(ctx, j, now, catchup, spent)
+				if err != nil {
+					return err
+				}
+				mu.Lock()
+				failed = cmp.Or(failed, f)
+				mu.Unlock()
 			}
-			passed, missing := true, []string(nil)
-			if !catchup {
-				passed, missing = s.progress.passed(j.closes(w), now, s.cfg.Silent)
-			}
-			w.missing = missing
-			switch {
-			case passed:
-				closed = append(closed, w)
-			case s.cfg.Provisional > 0 && !j.runs.get(w.start).closed:
-				open = append(open, w)
-			}
-		}
-		for _, list := range [][]*window{closed, open} {
-			slices.SortFunc(list, func(a, b *window) int { return cmp.Compare(a.start, b.start) })
-		}
-		open = slices.DeleteFunc(apart(open), func(w *window) bool {
-			return now.Before(w.judged.Add(max(s.cfg.Provisional, j.info.Length/20))) || uint32(s.progress.rows(w.start, w.end)) == j.runs.get(w.start).rows
+			return nil
 		})
-		for len(closed) > 0 && !spent() {
-			chunk := closed[:chunkOf(closed, s.progress)]
-			closed = closed[len(chunk):]
-			f, err := s.judge(ctx, j, chunk, true, catchup, spent)
-			if err != nil {
-				return nil, err
-			}
-			failed = cmp.Or(failed, f)
+	}
+	if err := lanes.Wait(); err != nil {
+		return nil, err
+	}
+	return failed, nil
+}
+
+// serve judges what is due of one detector, as work does.
+func (s *Scheduler) serve(ctx context.Context, j *job, now time.Time, catchup bool, spent func() bool) (failed, err error) {
+	j.refill(s.progress)
+	var closed, open []*window
+	for _, w := range j.pending {
+		if w.retry.After(now) {
+			continue
 		}
-		if len(open) > 0 {
-			f, err := s.judge(ctx, j, open, false, false, spent)
-			if err != nil {
-				return nil, err
-			}
-			failed = cmp.Or(failed, f)
+		passed, missing := true, []string(nil)
+		if !catchup {
+			passed, missing = s.progress.passed(j.closes(w), now, s.cfg.Silent)
 		}
+		w.missing = missing
+		switch {
+		case passed:
+			closed = append(closed, w)
+		case s.cfg.Provisional > 0 && !j.runs.get(w.start).closed:
+			open = append(open, w)
+		}
+	}
+	for _, list := range [][]*window{closed, open} {
+		slices.SortFunc(list, func(a, b *window) int { return cmp.Compare(a.start, b.start) })
+	}
+	open = slices.DeleteFunc(apart(open), func(w *window) bool {
+		return now.Before(w.judged.Add(max(s.cfg.Provisional, j.info.Length/20))) || uint32(s.progress.rows(w.start, w.end)) == j.runs.get(w.start).rows
+	})
+	for len(closed) > 0 && !spent() {
+		chunk := closed[:chunkOf(closed, s.progress)]
+		closed = closed[len(chunk):]
+		f, err := s.judge(ctx, j, chunk, true, catchup, spent)
+		if err != nil {
+			return nil, err
+		}
+		failed = cmp.Or(failed, f)
+	}
+	if len(open) > 0 {
+		f, err := s.judge(ctx, j, open, false, false, spent)
+		if err != nil {
+			return nil, err
+		}
+		failed = cmp.Or(failed, f)
 	}
 	return failed, nil
 }
@@ -291,7 +325,9 @@ func (s *Scheduler) judge(ctx context.Context, j *job, list []*window, closed, c
 	if err != nil || len(list) == 0 {
 		return nil, err
 	}
+	s.asking <- struct{}{}
 	worth, err := j.worth(ctx, s.conn, list)
+	<-s.asking
 	if err != nil {
 		if ctx.Err() != nil {
 			return nil, ctx.Err()
@@ -329,8 +365,9 @@ func (s *Scheduler) judge(ctx context.Context, j *job, list []*window, closed, c
 	return failed, flush()
 }
 
-// width is how many windows of a detector are looked at side by side: what a
-// statement takes is mostly its planning, which keeps one core busy.
+// width is how many detectors, and how many windows of one, are judged side by side:
+// what a statement takes is mostly its planning, which keeps one core busy. No more
+// statements than that run at once.
 var width = min(runtime.GOMAXPROCS(0), 4)
 
 // sideBySide is how many of the windows go together: up to width that need a look.
@@ -358,6 +395,8 @@ func (s *Scheduler) look(ctx context.Context, j *job, list []*window, worth map[
 			continue
 		}
 		looks.Go(func() {
+			s.asking <- struct{}{}
+			defer func() { <-s.asking }()
 			began := s.now()
 			o.result, o.err = j.detector.Detect(ctx, s.conn, w.span())
 			o.took = s.now().Sub(began)

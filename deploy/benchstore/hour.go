@@ -7,6 +7,7 @@ import (
 	"io"
 	"runtime"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
@@ -16,31 +17,44 @@ import (
 	"github.com/tapwatch/tapwatch/proto/rollup"
 )
 
-// hour has every detector judge the windows that end in the last full hour of the
-// flows, one at a time as they come to their ends, and prints what each took.
+// hour has an average hour of a day arrive once more on the day after the last, in
+// inserts of 10 s as a collector makes them, and every detector judge its windows
+// as they come to their ends; it prints what each took.
 func hour(ctx context.Context, out io.Writer, db driver.Conn, ch *local.ClickHouse) error {
 	began, building := time.Now(), processTime(ch.PID())
 	if err := buildRollups(ctx, db); err != nil {
 		return err
 	}
 	fmt.Fprintf(out, "\n## An hour of detectors\n\nRollups of all flows: %.0f s, %.0f CPU s of the server.\n", time.Since(began).Seconds(), (processTime(ch.PID()) - building).Seconds())
-	var last time.Time
-	if err := db.QueryRow(ctx, "SELECT max(start) FROM flows").Scan(&last); err != nil {
-		return fmt.Errorf("read the last flow: %w", err)
-	}
-	end := last.UTC().Truncate(time.Hour)
-	var flows uint64
-	if err := db.QueryRow(ctx, "SELECT count() FROM flows WHERE start >= ? AND start < ?", end.Add(-time.Hour), end).Scan(&flows); err != nil {
-		return fmt.Errorf("count the hour: %w", err)
-	}
-	began, judging, self := time.Now(), processTime(ch.PID()), selfTime()
-	list, err := analyzer.JudgeHour(ctx, analyzer.DefaultConfig(), db, end)
+	end, flows, err := arriving(ctx, db)
 	if err != nil {
 		return err
 	}
-	took := time.Since(began)
-	fmt.Fprintf(out, "%s flows in the hour before %s; %d detectors one after the other: %.1f s, %.1f CPU s of the server and %.1f of ours, on %d cores.\n\n",
-		count(float64(flows)), end.Format(time.DateTime), len(list), took.Seconds(), (processTime(ch.PID()) - judging).Seconds(), (selfTime() - self).Seconds(), runtime.NumCPU())
+	var inserts, rollups time.Duration
+	spent := func(into *time.Duration, work func() error) error {
+		began := time.Now()
+		defer func() { *into += time.Since(began) }()
+		return work()
+	}
+	from := end.Add(-time.Hour)
+	began, judging, self := time.Now(), processTime(ch.PID()), selfTime()
+	list, err := analyzer.JudgeHour(ctx, analyzer.DefaultConfig(), db, end, func(ctx context.Context, until time.Time) error {
+		err := spent(&inserts, func() error {
+			return db.Exec(ctx, "INSERT INTO flows ("+allColumns()+") SELECT "+allColumns()+" FROM arriving WHERE start >= ? AND start < ?", from, until)
+		})
+		from = until
+		if err == nil && until.Equal(end) {
+			err = spent(&rollups, func() error { return buildRollups(ctx, db) })
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	took := time.Since(began) - inserts - rollups
+	fmt.Fprintf(out, "%s flows in the hour before %s; %d detectors: %.1f s by the clock; %.1f s more to insert it and %.1f s for its rollups. In all %.1f CPU s of the server and %.1f of ours, on %d cores.\n\n",
+		count(float64(flows)), end.Format(time.DateTime), len(list), took.Seconds(), inserts.Seconds(), rollups.Seconds(),
+		(processTime(ch.PID()) - judging).Seconds(), (selfTime() - self).Seconds(), runtime.NumCPU())
 	slices.SortFunc(list, func(a, b analyzer.Judged) int { return cmp.Compare(b.Took, a.Took) })
 	fmt.Fprint(out, "| detector | windows | looked at | alerts | s |\n| --- | ---: | ---: | ---: | ---: |\n")
 	for _, l := range list {
@@ -49,6 +63,29 @@ func hour(ctx context.Context, out io.Writer, db driver.Conn, ch *local.ClickHou
 		}
 	}
 	return nil
+}
+
+// arriving makes the table of that name from the last day's hour that has most
+// nearly a 24th of its flows, a day later, and returns its end and number of flows.
+func arriving(ctx context.Context, db driver.Conn) (end time.Time, flows uint64, err error) {
+	var day, hour time.Time
+	row := db.QueryRow(ctx, `WITH (SELECT max(toStartOfDay(start)) FROM flows) AS day
+		SELECT day, toStartOfHour(start) AS hour, count() AS n FROM flows WHERE start >= day GROUP BY hour ORDER BY abs(n - sum(n) OVER () / 24) LIMIT 1`)
+	if err := row.Scan(&day, &hour, &flows); err != nil {
+		return end, 0, fmt.Errorf("choose an hour: %w", err)
+	}
+	for _, sql := range []string{
+		"SYSTEM START MERGES flows",
+		"OPTIMIZE TABLE flows PARTITION " + day.Format("20060102") + " FINAL SETTINGS optimize_skip_merged_partitions = 1",
+		"CREATE TABLE arriving ENGINE = MergeTree ORDER BY start AS SELECT " + strings.Replace(strings.Replace(strings.Replace(allColumns(),
+			"epoch,", "epoch + 1 AS epoch,", 1), " start,", " f.start + INTERVAL 1 DAY AS start,", 1), " end,", " f.end + INTERVAL 1 DAY AS end,", 1) +
+			" FROM flows AS f WHERE f.start >= toDateTime('" + hour.UTC().Format(time.DateTime) + "', 'UTC') AND f.start < toDateTime('" + hour.Add(time.Hour).UTC().Format(time.DateTime) + "', 'UTC')",
+	} {
+		if err := db.Exec(ctx, sql); err != nil {
+			return end, 0, fmt.Errorf("make the flows of an hour: %w", err)
+		}
+	}
+	return hour.UTC().Add(25 * time.Hour), flows, nil
 }
 
 // buildRollups promises the flows as a collector would, and builds all rollups of them.
@@ -62,9 +99,11 @@ func buildRollups(ctx context.Context, db driver.Conn) error {
 	return nil
 }
 
-// promiseSQL makes the rows of batches from flows: one for each batch.
-const promiseSQL = `INSERT INTO batches (probe, site, epoch, worker, seq, topic, received, stored, status, rows, days, day_rows, minutes, minute_rows)
-	SELECT probe, any(site), epoch, worker, seq, 'flows.v1', now64(3), now64(3), 'stored', toUInt32(sum(n)), groupUniqArray(toDate(fromUnixTimestamp(minute * 60))), [toUInt32(sum(n))],
+// promiseSQL makes the rows of batches from flows: one for each batch that has none.
+// The streams have ended: nothing more is waited for.
+const promiseSQL = `INSERT INTO batches (probe, site, epoch, worker, seq, topic, received, stored, status, end_of_stream, rows, days, day_rows, minutes, minute_rows)
+	SELECT probe, any(site), epoch, worker, seq, 'flows.v1', now64(3), now64(3), 'stored', true, toUInt32(sum(n)), groupUniqArray(toDate(fromUnixTimestamp(minute * 60))), [toUInt32(sum(n))],
 		groupArray(minute), groupArray(n)
-	FROM (SELECT probe, site, epoch, worker, seq, toUInt32(intDiv(toUnixTimestamp(start), 60)) AS minute, toUInt32(count()) AS n FROM flows GROUP BY probe, site, epoch, worker, seq, minute)
+	FROM (SELECT probe, site, epoch, worker, seq, toUInt32(intDiv(toUnixTimestamp(start), 60)) AS minute, toUInt32(count()) AS n FROM flows
+		WHERE (probe, epoch, worker, seq) NOT IN (SELECT probe, epoch, worker, seq FROM batches) GROUP BY probe, site, epoch, worker, seq, minute)
 	GROUP BY probe, epoch, worker, seq`

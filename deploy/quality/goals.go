@@ -34,13 +34,10 @@ func goals(out io.Writer, outcomes []Outcome, series [2]string) {
 		}
 		here = fmt.Sprintf("not found, %d high beacons", high)
 		if f := o.Findings[0]; f.Hit != nil {
-			here = fmt.Sprintf("rank %d, %d high beacons", f.Rank, high)
-			if first, ok := o.first(); ok {
-				here += fmt.Sprintf(", raised with traffic up to %s after the day's first of it", f.Hit.WindowEnd.Sub(first).Round(time.Minute))
-			}
+			here = fmt.Sprintf("rank %d, %d high beacons, raised %s after the day's first call", f.Rank, high, f.Delay.Round(time.Minute))
 		}
 	}
-	row(1, "a real beacon at rank 1 of a server's day, at most 3 high", here, "RITA: rank 5, 47 high")
+	row(1, "a real beacon at rank 1 of a server's day, within 60 min, at most 3 high", here, "RITA: rank 5, 47 high")
 
 	t, twins, raised := &tally{}, 0, 0
 	for _, o := range named("beacons, seed") {
@@ -153,15 +150,4 @@ func serious(list []Incident) int {
 		}
 	}
 	return n
-}
-
-// first is when the earliest incident's window of a part begins.
-func (o Outcome) first() (time.Time, bool) {
-	var at time.Time
-	for _, i := range o.All {
-		if at.IsZero() || i.Start.Before(at) {
-			at = i.Start
-		}
-	}
-	return at, !at.IsZero()
 }

@@ -93,7 +93,15 @@ func (c *Chain) Run(ctx context.Context, k Case) (all []Outcome, err error) {
 	for _, out := range all {
 		for n := range out.Findings {
 			f := &out.Findings[n]
-			if f.Hit == nil || f.Start.IsZero() {
+			if f.Hit == nil {
+				continue
+			}
+			if f.Start.IsZero() {
+				if f.Start, err = s.firstOf(ctx, f.Truth); err != nil {
+					return nil, err
+				}
+			}
+			if f.Start.IsZero() {
 				continue
 			}
 			at, err := before.raised(ctx, s, *f.Hit, f.Start)
@@ -106,6 +114,30 @@ func (c *Chain) Run(ctx context.Context, k Case) (all []Outcome, err error) {
 	}
 	lap("measured")
 	return all, nil
+}
+
+// firstOf is when a pair of addresses that labels name without a time first
+// exchanged payload; zero: they are not addresses.
+func (s *Store) firstOf(ctx context.Context, t Truth) (time.Time, error) {
+	if len(t.Actors) != 1 || len(t.Victims) != 1 {
+		return time.Time{}, nil
+	}
+	actor, err := netip.ParseAddr(t.Actors[0])
+	victim, err2 := netip.ParseAddr(t.Victims[0])
+	if err != nil || err2 != nil {
+		return time.Time{}, nil
+	}
+	var first time.Time
+	var n uint64
+	err = s.db.QueryRow(ctx, "SELECT min(start), count() FROM flows WHERE src_ip = toIPv6({actor:String}) AND dst_ip = toIPv6({victim:String}) AND dst_payload_bytes > 0",
+		named("actor", actor.String()), named("victim", victim.String())).Scan(&first, &n)
+	if err != nil {
+		return time.Time{}, fmt.Errorf("find the first of %v: %w", t.Actors, err)
+	}
+	if n == 0 {
+		return time.Time{}, nil
+	}
+	return first, nil
 }
 
 // span is the traffic of a site.
