@@ -11,11 +11,13 @@ WITH
     toDateTime({to:UInt32} - least(reach, 86400), 'UTC') AS raw_since,
     toDateTime(multiIf({to:UInt32} % 21600 = 0, {to:UInt32} - 21600, {to:UInt32} % 3600 = 0, {to:UInt32} - 3600, {from:UInt32}), 'UTC') AS active_since,
     built AS (SELECT bucket FROM rollup_builds WHERE rollup = 'beacons_1h' AND bucket >= since AND bucket < recent GROUP BY bucket HAVING argMax(cover, (build, cover)) != 0),
-    -- explicit proxies: whom they were asked for is the target, not they
+    -- explicit proxies of inside clients: whom they were asked for is the target, not
+    -- they. From outside, some ask any server to be one.
     proxies AS
     (
         SELECT DISTINCT site, dst_ip, dst_port FROM flows
-        WHERE start >= recent AND start < until AND (http_method = 'CONNECT' OR startsWith(http_uri, 'http://') OR dst_role = 'proxy' AND http_host != '')
+        WHERE start >= recent AND start < until AND /*src_inside*/ AND http_status NOT IN (400, 404, 405, 501)
+          AND (http_method = 'CONNECT' OR startsWith(http_uri, 'http://') OR dst_role = 'proxy' AND http_host != '')
     ),
     -- outside sources that tried many things without an answer: their calls are a scan
     scanners AS
