@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"runtime"
@@ -20,9 +21,9 @@ import (
 // hour has an average hour of a day arrive once more on the day after the last, in
 // inserts of 10 s as a collector makes them, and every detector judge its windows
 // as they come to their ends; it prints what each took.
-func hour(ctx context.Context, out io.Writer, db driver.Conn, ch *local.ClickHouse) error {
+func hour(ctx context.Context, out io.Writer, db driver.Conn, ch *local.ClickHouse) (err error) {
 	began, building := time.Now(), processTime(ch.PID())
-	if err := buildRollups(ctx, db); err != nil {
+	if err = buildRollups(ctx, db); err != nil {
 		return err
 	}
 	fmt.Fprintf(out, "\n## An hour of detectors\n\nRollups of all flows: %.0f s, %.0f CPU s of the server.\n", time.Since(began).Seconds(), (processTime(ch.PID()) - building).Seconds())
@@ -30,6 +31,7 @@ func hour(ctx context.Context, out io.Writer, db driver.Conn, ch *local.ClickHou
 	if err != nil {
 		return err
 	}
+	defer func() { err = errors.Join(err, depart(context.WithoutCancel(ctx), db, end)) }()
 	var inserts, rollups time.Duration
 	spent := func(into *time.Duration, work func() error) error {
 		began := time.Now()
@@ -86,6 +88,20 @@ func arriving(ctx context.Context, db driver.Conn) (end time.Time, flows uint64,
 		}
 	}
 	return hour.UTC().Add(25 * time.Hour), flows, nil
+}
+
+// depart removes what arrived on the day of end, for -keep.
+func depart(ctx context.Context, db driver.Conn, end time.Time) error {
+	for _, sql := range []string{
+		"DROP TABLE arriving",
+		"ALTER TABLE flows DROP PARTITION " + end.Format("20060102"),
+		"ALTER TABLE batches DELETE WHERE has(days, toDate('" + end.Format(time.DateOnly) + "')) SETTINGS mutations_sync = 1",
+	} {
+		if err := db.Exec(ctx, sql); err != nil {
+			return fmt.Errorf("remove the flows of an hour: %w", err)
+		}
+	}
+	return nil
 }
 
 // buildRollups promises the flows as a collector would, and builds all rollups of them.

@@ -99,13 +99,16 @@ func New(cfg Config) *Builder {
 	return b
 }
 
-// Once builds what is due in one Pass of a Builder of its own, for tools and tests.
+// Once builds what is due in one Pass of a Builder of its own, and closes what no
+// worker has anything to add to, for tools and tests: rows are there already.
 func Once(ctx context.Context, conn driver.Conn) error {
 	o, err := ops.New("collector", ops.Config{LogLevel: "error"})
 	if err != nil {
 		return err
 	}
-	return New(Config{Conn: conn, Interval: time.Nanosecond, Ops: o}).Pass(ctx)
+	b := New(Config{Conn: conn, Interval: time.Nanosecond, Ops: o})
+	b.quiet = 0
+	return b.Pass(ctx)
 }
 
 // forget begins anew, with a look at everything.
