@@ -99,8 +99,8 @@ func New(cfg Config) *Builder {
 	return b
 }
 
-// Once builds what is due in one Pass of a Builder of its own, and closes what no
-// worker has anything to add to, for tools and tests: rows are there already.
+// Once builds what is due with a Builder of its own, and closes what no worker has
+// anything to add to, for tools and tests: all rows are there already.
 func Once(ctx context.Context, conn driver.Conn) error {
 	o, err := ops.New("collector", ops.Config{LogLevel: "error"})
 	if err != nil {
@@ -108,7 +108,22 @@ func Once(ctx context.Context, conn driver.Conn) error {
 	}
 	b := New(Config{Conn: conn, Interval: time.Nanosecond, Ops: o})
 	b.quiet = 0
-	return b.Pass(ctx)
+	for open := -1; ; {
+		if err := b.Pass(ctx); err != nil {
+			return err
+		}
+		// What a Pass has built the next one closes; a long backlog takes several.
+		left := 0
+		for _, k := range b.buckets {
+			if k.dirty || k.cover == 0 {
+				left++
+			}
+		}
+		if left == 0 || left == open {
+			return nil
+		}
+		open = left
+	}
 }
 
 // forget begins anew, with a look at everything.
