@@ -106,11 +106,30 @@ func depart(ctx context.Context, db driver.Conn, end time.Time) error {
 
 // buildRollups promises the flows as a collector would, and builds all rollups of them.
 func buildRollups(ctx context.Context, db driver.Conn) error {
+	if err := keepRollups(ctx, db); err != nil {
+		return err
+	}
 	if err := db.Exec(ctx, promiseSQL); err != nil {
 		return fmt.Errorf("promise flows: %w", err)
 	}
 	if err := rollup.Once(ctx, db); err != nil {
 		return fmt.Errorf("build rollups: %w", err)
+	}
+	return nil
+}
+
+// keepRollups has rollups stay, of whatever time they are: the days are fixed, for
+// the seed's sake.
+func keepRollups(ctx context.Context, db driver.Conn) error {
+	var names []string
+	err := db.QueryRow(ctx, "SELECT groupArray(name) FROM system.tables WHERE database = currentDatabase() AND name != 'flows' AND create_table_query LIKE '% TTL %'").Scan(&names)
+	if err != nil {
+		return fmt.Errorf("look for what expires: %w", err)
+	}
+	for _, name := range names {
+		if err := db.Exec(ctx, "ALTER TABLE `"+name+"` REMOVE TTL"); err != nil {
+			return fmt.Errorf("keep %s: %w", name, err)
+		}
 	}
 	return nil
 }

@@ -47,6 +47,16 @@ pairs AS
     ORDER BY attempts DESC, probe
     LIMIT 1 BY site, src_ip, dst_ip, service
 ),
+-- pairs with as many connections that may be guesses: cheaper to ask than pairs once more
+often AS
+(
+    SELECT src_ip, dst_ip
+    FROM flows
+    WHERE start >= {from:DateTime('UTC')} AND start < {to:DateTime('UTC')} AND segment = 0 AND src_payload_bytes BETWEEN 20 AND 6000 AND dst_payload_bytes BETWEEN 20 AND 6000
+      AND (app IN ('ssh', 'telnet', 'rdp', 'vnc') OR dst_port IN (21, 22, 23, 3389, 5900))
+    GROUP BY src_ip, dst_ip
+    HAVING count() >= {min_attempts:UInt32}
+),
 -- what a pair does on other days as well is a program at work
 habits AS
 (
@@ -56,7 +66,7 @@ habits AS
         SELECT site, src_ip, dst_ip, dst_port AS port, toStartOfTenMinutes(start) AS ten
         FROM flows
         WHERE start >= {from:DateTime('UTC')} - INTERVAL 7 DAY AND start < {from:DateTime('UTC')} AND segment = 0 AND dst_payload_bytes > 0
-          AND (src_ip, dst_ip) IN (SELECT src_ip, dst_ip FROM pairs WHERE inside AND refusals = 0 AND attempts >= {min_attempts:UInt32})
+          AND (src_ip, dst_ip) IN often
         GROUP BY site, probe, src_ip, dst_ip, port, ten
         HAVING count() >= {habit:UInt32}
     )
