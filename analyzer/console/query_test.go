@@ -202,7 +202,7 @@ func TestFilterLine(t *testing.T) {
 		t.Errorf("the address does not hold the filter: %q", text)
 	}
 	// Every list of the page follows.
-	do(t, ctx, chromedp.Navigate(base+"/?last=all&q=app+%3D+dns+and+dst_port+%3D+53"), chromedp.WaitVisible("#state .filter"), chromedp.WaitVisible("#flows tbody tr"), chromedp.WaitVisible("#apps li"),
+	do(t, ctx, chromedp.Navigate(base+"/?last=all&q=app+%3D+dns+and+dst_port+%3D+53"), chromedp.WaitVisible("#state .filter"), chromedp.WaitVisible("#flows tbody tr"), chromedp.WaitVisible("#apps li"), chromedp.WaitVisible("#source:not(:empty)"),
 		evaluate(`document.querySelectorAll('#apps li').length`, func(v int) { n = v }),
 		evaluate(`document.querySelector('#source').textContent`, func(s string) { text = s }),
 		screenshot("filter-1280"))
