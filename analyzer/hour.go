@@ -24,8 +24,8 @@ type Judged struct {
 // JudgeHour has every detector judge the windows that end in the hour before end,
 // in the order of traffic time, as they come to their ends, and stores nothing: it
 // measures what an hour of traffic costs. As many detectors are at work at once as
-// there are cores. arrive is called for every step of the
-// quickest detectors, before it is judged, and brings what has begun before until.
+// there are cores. arrive is called for every step of the quickest detectors, before
+// it is judged, and brings what has begun before until.
 func JudgeHour(ctx context.Context, cfg Config, db driver.Conn, end time.Time, arrive func(ctx context.Context, until time.Time) error) ([]Judged, error) {
 	detectors := catalogue.All(cfg.Detect)
 	list := make([]Judged, len(detectors))

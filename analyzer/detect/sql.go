@@ -40,6 +40,8 @@ func expressions() *strings.Replacer {
 		"/*src_inside*/", `arrayExists((a, b) -> src_ip >= a AND src_ip <= b, {inside_first:Array(IPv6)}, {inside_last:Array(IPv6)})`,
 		"/*dst_inside*/", `arrayExists((a, b) -> dst_ip >= a AND dst_ip <= b, {inside_first:Array(IPv6)}, {inside_last:Array(IPv6)})`,
 		"/*exempt*/", `arrayExists((a, b) -> src_ip >= a AND src_ip <= b, {exempt_first:Array(IPv6)}, {exempt_last:Array(IPv6)})`,
+		// Roles of those who are there to reach into other hosts.
+		"/*operators*/", `('jump', 'scanner', 'monitor', 'admin', 'automation', 'backup')`,
 		"/*src_text*/", `replaceRegexpOne(toString(src_ip), '^::ffff:', '')`,
 		"/*dst_text*/", `replaceRegexpOne(toString(dst_ip), '^::ffff:', '')`,
 		"/*flow_id*/", `concat(probe, '/', toString(epoch), '/', toString(worker), '/', toString(flow_id))`,

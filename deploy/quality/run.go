@@ -79,6 +79,13 @@ func (c *Chain) Run(ctx context.Context, k Case) (all []Outcome, err error) {
 		if err := s.count(ctx, p.Site, &out); err != nil {
 			return nil, err
 		}
+		for n := range out.Findings {
+			if f := &out.Findings[n]; k.Delays && f.Hit != nil && f.Start.IsZero() {
+				if f.Start, err = s.firstOf(ctx, p.Site, f.Truth); err != nil {
+					return nil, err
+				}
+			}
+		}
 		progress(c.log, out)
 		all = append(all, out)
 	}
@@ -93,15 +100,7 @@ func (c *Chain) Run(ctx context.Context, k Case) (all []Outcome, err error) {
 	for _, out := range all {
 		for n := range out.Findings {
 			f := &out.Findings[n]
-			if f.Hit == nil {
-				continue
-			}
-			if f.Start.IsZero() {
-				if f.Start, err = s.firstOf(ctx, f.Truth); err != nil {
-					return nil, err
-				}
-			}
-			if f.Start.IsZero() {
+			if f.Hit == nil || f.Start.IsZero() {
 				continue
 			}
 			at, err := before.raised(ctx, s, *f.Hit, f.Start)
@@ -117,8 +116,8 @@ func (c *Chain) Run(ctx context.Context, k Case) (all []Outcome, err error) {
 }
 
 // firstOf is when a pair of addresses that labels name without a time first
-// exchanged payload; zero: they are not addresses.
-func (s *Store) firstOf(ctx context.Context, t Truth) (time.Time, error) {
+// exchanged payload at a site; zero: they are not addresses, or never did.
+func (s *Store) firstOf(ctx context.Context, site string, t Truth) (time.Time, error) {
 	if len(t.Actors) != 1 || len(t.Victims) != 1 {
 		return time.Time{}, nil
 	}
@@ -129,8 +128,8 @@ func (s *Store) firstOf(ctx context.Context, t Truth) (time.Time, error) {
 	}
 	var first time.Time
 	var n uint64
-	err = s.db.QueryRow(ctx, "SELECT min(start), count() FROM flows WHERE src_ip = toIPv6({actor:String}) AND dst_ip = toIPv6({victim:String}) AND dst_payload_bytes > 0",
-		named("actor", actor.String()), named("victim", victim.String())).Scan(&first, &n)
+	err = s.db.QueryRow(ctx, "SELECT min(start), count() FROM flows WHERE site = {site:String} AND src_ip = toIPv6({actor:String}) AND dst_ip = toIPv6({victim:String}) AND dst_payload_bytes > 0",
+		named("site", site), named("actor", actor.String()), named("victim", victim.String())).Scan(&first, &n)
 	if err != nil {
 		return time.Time{}, fmt.Errorf("find the first of %v: %w", t.Actors, err)
 	}

@@ -52,6 +52,9 @@ type build struct {
 // expected is how many rows a complete build of the bucket is made of.
 func (k *bucket) expected() uint64 { return k.covered + k.promised }
 
+// unfinished: it lacks rows, or what it is made of has not been written down.
+func (k *bucket) unfinished() bool { return k.dirty || k.cover == 0 }
+
 // lacking says whether the newest build of a rollup lacks rows.
 func (k *bucket) lacking(name string) bool {
 	e, ok := k.entries[name]

@@ -118,7 +118,7 @@ func (b *Builder) judge(ctx context.Context, list []int64) error {
 			k.grew = now
 		}
 		// A clean bucket with a cover is remembered while it rests.
-		if k.dirty || k.cover == 0 || now.Before(k.notBefore) {
+		if k.unfinished() || now.Before(k.notBefore) {
 			b.buckets[at] = k
 		} else {
 			delete(b.buckets, at)

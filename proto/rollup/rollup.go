@@ -115,7 +115,7 @@ func Once(ctx context.Context, conn driver.Conn) error {
 		// What a Pass has built the next one closes; a long backlog takes several.
 		left := 0
 		for _, k := range b.buckets {
-			if k.dirty || k.cover == 0 {
+			if k.unfinished() {
 				left++
 			}
 		}
@@ -186,7 +186,7 @@ func (b *Builder) tell(known bool) {
 	}
 	b.behind = map[time.Time]bool{}
 	for at, k := range b.buckets {
-		if k.dirty || k.cover == 0 {
+		if k.unfinished() {
 			b.behind[time.Unix(at-at%day, 0).UTC()] = true
 		}
 	}

@@ -42,7 +42,7 @@ SELECT t.site AS site, replaceRegexpOne(toString(t.src_ip), '^::ffff:', '') AS a
 FROM traffic AS t
 INNER JOIN history AS h ON h.site = t.site
 INNER JOIN aged AS a ON a.site = t.site AND a.host = actor
-WHERE NOT learning AND a.since <= window_start - INTERVAL 1 DAY AND t.role NOT IN ('jump', 'scanner', 'monitor', 'admin', 'automation', 'backup')
+WHERE NOT learning AND a.since <= window_start - INTERVAL 1 DAY AND t.role NOT IN /*operators*/
   AND (t.dst_port NOT IN (135, 139, 445) OR t.servers >= 3)
   AND (t.site, actor, t.dst_port) NOT IN (SELECT site, client, port FROM admins)
   AND ({one:UInt8} = 0 OR actor = {actor:String} AND value = {value:String} AND t.site = {site:String})

@@ -33,7 +33,7 @@ WITH
         FROM
         (
             SELECT site, probe, dst_ip, protocol, dst_port, count() AS n, uniqExact(src_ip) AS c, uniqExactIf(src_ip, NOT /*src_inside*/) AS o,
-                uniqExactIf(src_ip, src_role NOT IN ('jump', 'scanner', 'monitor', 'admin', 'automation', 'backup')) AS w, sum(src_bytes + dst_bytes) AS b,
+                uniqExactIf(src_ip, src_role NOT IN /*operators*/) AS w, sum(src_bytes + dst_bytes) AS b,
                 min(start) AS f, max(end) AS l, max(toString(app)) AS a, max(toString(dst_role)) AS r, groupArraySorted(5)(/*flow_id*/) AS i
             FROM flows
             WHERE start >= window_start AND start < window_end AND (dst_ip, protocol, dst_port) IN (SELECT dst_ip, protocol, dst_port FROM fresh)

@@ -18,7 +18,7 @@ const largest = 64000
 type wire struct {
 	packets []trace.Packet
 	buffer  gopacket.SerializeBuffer
-	moved   map[netip.Addr]netip.Addr // addresses that a card has now, by the address it had before
+	moved   map[netip.Addr]netip.Addr // the address that a card had before, by the one it has now
 }
 
 // mac gives every address a hardware address of its own, unless a card came with
@@ -72,21 +72,13 @@ func (w *wire) whoHas(at time.Time, src, dst netip.Addr) {
 func (w *wire) cut(host netip.Addr, from, to time.Time) {
 	var left, again []trace.Packet
 	for _, p := range w.packets {
-		at, own := time.UnixMicro(p.Time), netip.Addr{}
-		toward := false
-		if len(p.Data) >= 34 && p.Data[12] == 8 && p.Data[13] == 0 {
-			own, _ = netip.AddrFromSlice(p.Data[26:30])
-			dst, _ := netip.AddrFromSlice(p.Data[30:34])
-			toward = dst == host
-		}
-		if at.Before(from) || !at.Before(to) || own != host && !toward {
-			left = append(left, p)
-			continue
-		}
+		at := time.UnixMicro(p.Time)
+		h, _ := trace.Parse(p.Data) // what is not IP is of nobody
+		toward := h.Dst.Addr() == host
 		switch {
-		case toward && p.Data[23] == 1:
+		case at.Before(from) || !at.Before(to) || h.Src.Addr() != host && !toward, toward && h.Protocol == trace.ICMP:
 			left = append(left, p)
-		case toward && p.Data[23] == 6 && p.Data[47] == 2:
+		case toward && h.Protocol == trace.TCP && h.Flags == trace.SYN:
 			left = append(left, p)
 			for _, later := range []time.Duration{time.Second, 3 * time.Second} {
 				r := p
