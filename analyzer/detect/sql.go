@@ -64,6 +64,15 @@ func expressions() *strings.Replacer {
             app = 'smb', arrayExists((q, r) -> startsWith(q, 'SESSION_SETUP') AND r = 'STATUS_SUCCESS', arrayResize(app_requests, least(length(app_requests), length(app_responses))),
                 arrayResize(app_responses, least(length(app_requests), length(app_responses)))), false)`,
 		"/*judged*/", strings.TrimSpace(baseline.SeriesSQL()),
-		"/*window*/", `(intDiv(toUnixTimestamp(start), {step:Int64}) - arrayJoin(range({overlap:UInt32}))) * {step:Int64}`,
+		"/*window*/", windowsOf("start"),
+		"/*window_of_hour*/", windowsOf("hour"),
 	)
+}
+
+// windowsOf are, for a Finder, the starts of those windows of its span that hold the
+// moment of a column: a row for each.
+func windowsOf(column string) string {
+	at := "intDiv(toInt64(toUnixTimestamp(" + column + ")), {step:Int64})"
+	return "arrayJoin(range(greatest(" + at + " - {overlap:Int64} + 1, intDiv(toInt64(toUnixTimestamp({from:DateTime('UTC')})), {step:Int64})), " +
+		"least(" + at + ", intDiv(toInt64(toUnixTimestamp({to:DateTime('UTC')})), {step:Int64}) - {overlap:Int64}) + 1)) * {step:Int64}"
 }

@@ -5,7 +5,7 @@ WITH
 SELECT DISTINCT w
 FROM
 (
-    SELECT arrayJoin(arrayMap(i -> (intDiv(toInt64(toUnixTimestamp(hour)), {step:Int64}) - i) * {step:Int64}, range({overlap:UInt32}))) AS w
+    SELECT /*window_of_hour*/ AS w
     FROM hosts_1h
     WHERE hour >= span_start AND hour < {to:DateTime('UTC')}
 )

@@ -2,11 +2,10 @@
 SELECT DISTINCT toInt64(w)
 FROM
 (
-    SELECT (intDiv(toUnixTimestamp(start), 60) + arrayJoin(range(5))) * 60 AS w, src_packets + dst_packets AS packets, src_payload_bytes + dst_payload_bytes AS octets
+    SELECT arrayJoin(range(greatest(intDiv(toUnixTimestamp(start), 60), intDiv(toUnixTimestamp({from:DateTime('UTC')}), 60)), least(intDiv(toUnixTimestamp(start), 60) + 5, intDiv(toUnixTimestamp({to:DateTime('UTC')}), 60)))) * 60 AS w, src_packets + dst_packets AS packets, src_payload_bytes + dst_payload_bytes AS octets
     FROM flows
     WHERE start >= {from:DateTime('UTC')} - INTERVAL 4 MINUTE AND start < {to:DateTime('UTC')} AND protocol IN (1, 58) AND src_port IN (0, 8, 128, 129) AND {step:Int64} > 0 AND {overlap:UInt32} > 0
 )
-WHERE w >= toUnixTimestamp({from:DateTime('UTC')}) AND w < toUnixTimestamp({to:DateTime('UTC')})
 GROUP BY w
 HAVING sum(octets) > {min_size:Float64} * 2 * {min_echoes:Float64}
 ORDER BY 1

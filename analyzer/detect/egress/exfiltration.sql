@@ -48,13 +48,14 @@ WITH
     ),
     senders AS
     (
-        SELECT *, groupArray((host, log1p(total))) OVER (PARTITION BY site, side ORDER BY host ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING) AS logs
+        SELECT site, side, groupArray(host) AS hosts, groupArray(total) AS totals
         FROM
         (
             SELECT site, side, host, max(total) AS total
             FROM (SELECT site, probe, side, host, sum(sent) AS total FROM outward GROUP BY site, probe, side, host)
             GROUP BY site, side, host
         )
+        GROUP BY site, side
     ),
     known AS
     (
@@ -114,13 +115,14 @@ WITH
     series AS
     (
         SELECT targets.site AS site, targets.side AS side, targets.host AS host, targets.target AS target, targets.sent AS sent, targets.got AS got, targets.top_hour AS top_hour,
-            targets.carrier AS carrier, targets.first AS first, targets.last AS last, targets.connections AS connections, targets.flow_ids AS flow_ids, senders.total AS observed,
+            targets.carrier AS carrier, targets.first AS first, targets.last AS last, targets.connections AS connections, targets.flow_ids AS flow_ids,
+            indexOf(senders.hosts, targets.host) AS own, senders.totals[own] AS observed,
             greatest(prevalence.callers, popular.callers) AS callers, known.inside_hosts AS inside_hosts,
-            arrayMap(x -> x.2, arrayFilter(x -> x.1 != targets.host, senders.logs)) AS peers,
+            arrayMap(x -> log1p(x), arrayConcat(arraySlice(senders.totals, 1, own - 1), arraySlice(senders.totals, own + 1))) AS peers,
             if(empty(hourly.active), [], arrayFilter(h -> h >= hourly.since, before.all_hours)) AS hours,
             arrayMap(h -> if(indexOf(hourly.active, h) > 0, hourly.amounts[indexOf(hourly.active, h)], toUInt64(0)), hours) AS bytes
         FROM targets
-        INNER JOIN senders ON targets.site = senders.site AND targets.side = senders.side AND targets.host = senders.host
+        INNER JOIN senders ON targets.site = senders.site AND targets.side = senders.side
         LEFT JOIN prevalence ON targets.site = prevalence.site AND targets.address = prevalence.address AND targets.side = 'client'
         LEFT JOIN popular ON targets.site = popular.site AND targets.target = popular.name
         LEFT JOIN hourly ON targets.site = hourly.site AND targets.side = hourly.side AND targets.host = hourly.host

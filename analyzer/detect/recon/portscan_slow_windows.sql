@@ -2,7 +2,7 @@
 SELECT DISTINCT toInt64(w)
 FROM
 (
-    SELECT (intDiv(toUnixTimestamp(hour), {step:Int64}) - arrayJoin(range({overlap:UInt32}))) * {step:Int64} AS w
+    SELECT /*window_of_hour*/ AS w
     FROM flows_1h
     WHERE hour >= {from:DateTime('UTC')} AND hour < {to:DateTime('UTC')} AND failed > 0 AND protocol IN (6, 17, 132) AND /*src_inside*/ AND /*unicast*/
       AND NOT (dst_port = 53 OR protocol = 17 AND dst_port = 123)

@@ -5,7 +5,8 @@ FROM
     SELECT w, site, protocol, dst_port
     FROM
     (
-        SELECT (intDiv(toUnixTimestamp(start), {step:Int64}) + intDiv(3600, {step:Int64}) - arrayJoin(range({overlap:UInt32} + intDiv(3600, {step:Int64})))) * {step:Int64} AS w,
+        SELECT arrayJoin(range(greatest(intDiv(toInt64(toUnixTimestamp(start)), {step:Int64}) - {overlap:Int64} + 1, intDiv(toInt64(toUnixTimestamp({from:DateTime('UTC')})), {step:Int64})),
+            least(intDiv(toInt64(toUnixTimestamp(start)) + 3600, {step:Int64}), intDiv(toInt64(toUnixTimestamp({to:DateTime('UTC')})), {step:Int64}) - {overlap:Int64}) + 1)) * {step:Int64} AS w,
             site, src_ip, protocol, dst_port
         FROM flows
         WHERE start >= {from:DateTime('UTC')} - INTERVAL 1 HOUR AND start < {to:DateTime('UTC')} AND protocol IN (6, 17, 132) AND /*failed*/ AND /*unicast*/ AND /*purposeful*/
