@@ -38,6 +38,9 @@ type Spec[C any] struct {
 	// them; "": each is. FindParams are its parameters besides from, to, step and overlap.
 	Find       string
 	FindParams Params
+	// Alone says that Detect costs no more than Find where the span is one window:
+	// it is looked at then without being asked about.
+	Alone bool
 }
 
 // New makes a detector of its parts; it is a Finder if Find is given.
@@ -79,6 +82,9 @@ func (d spec[C]) Detect(ctx context.Context, db DB, w Window) (Result, error) {
 type finder[C any] struct{ spec[C] }
 
 func (d finder[C]) Windows(ctx context.Context, db DB, span Window) ([]time.Time, error) {
+	if d.Alone && span.End.Sub(span.Start) <= d.Spec.Info.Length {
+		return []time.Time{span.Start}, nil
+	}
 	return Windows(ctx, db, d.Spec.Info, d.Find, d.FindParams, span)
 }
 

@@ -20,7 +20,8 @@ import (
 
 // hour has an average hour of a day arrive once more on the day after the last, in
 // inserts of 10 s as a collector makes them, and every detector judge its windows
-// as they come to their ends; it prints what each took.
+// as they come to their ends, and then all of it once more, as a backlog; it prints
+// what each took.
 func hour(ctx context.Context, out io.Writer, db driver.Conn, ch *local.ClickHouse) (err error) {
 	began, building := time.Now(), processTime(ch.PID())
 	if err = buildRollups(ctx, db); err != nil {
@@ -57,6 +58,18 @@ func hour(ctx context.Context, out io.Writer, db driver.Conn, ch *local.ClickHou
 	fmt.Fprintf(out, "%s flows in the hour before %s; %d detectors: %.1f s by the clock; %.1f s more to insert it and %.1f s for its rollups. In all %.1f CPU s of the server and %.1f of ours, on %d cores.\n\n",
 		count(float64(flows)), end.Format(time.DateTime), len(list), took.Seconds(), inserts.Seconds(), rollups.Seconds(),
 		(processTime(ch.PID()) - judging).Seconds(), (selfTime() - self).Seconds(), runtime.NumCPU())
+	printJudged(out, list)
+	began, judging = time.Now(), processTime(ch.PID())
+	if list, err = analyzer.JudgeHour(ctx, analyzer.DefaultConfig(), db, end, nil); err != nil {
+		return err
+	}
+	fmt.Fprintf(out, "\nThe same hour once more, now that all of it is there: %.1f s by the clock, %.1f CPU s of the server.\n\n", time.Since(began).Seconds(), (processTime(ch.PID()) - judging).Seconds())
+	printJudged(out, list)
+	return nil
+}
+
+// printJudged prints what each detector took, the dearest first.
+func printJudged(out io.Writer, list []analyzer.Judged) {
 	slices.SortFunc(list, func(a, b analyzer.Judged) int { return cmp.Compare(b.Took, a.Took) })
 	fmt.Fprint(out, "| detector | windows | looked at | alerts | s |\n| --- | ---: | ---: | ---: | ---: |\n")
 	for _, l := range list {
@@ -64,7 +77,6 @@ func hour(ctx context.Context, out io.Writer, db driver.Conn, ch *local.ClickHou
 			fmt.Fprintf(out, "| %s | %d | %d | %d | %.2f |\n", l.Detector, l.Windows, l.Looked, l.Alerts, l.Took.Seconds())
 		}
 	}
-	return nil
 }
 
 // arriving makes the table of that name from the last day's hour that has most

@@ -179,7 +179,7 @@ func TestFreshKey(t *testing.T) {
 	if want := []string{"src_ip, dst_ip, dst_port, start index_granularity = 1024"}; !slices.Equal(got, want) {
 		t.Errorf("(-got +want)\n-%s\n+%s", got, want)
 	}
-	for _, setting := range []string{"non_replicated_deduplication_window = 100000", "fsync_after_insert = 1", "fsync_part_directory = 1", "min_bytes_for_wide_part = 134217728", "ttl_only_drop_parts = 1"} {
+	for _, setting := range []string{"non_replicated_deduplication_window = 100000", "fsync_after_insert = 1", "fsync_part_directory = 1", "min_bytes_for_wide_part = 4194304", "min_level_for_wide_part = 1", "ttl_only_drop_parts = 1"} {
 		localtest.Expect(t, conn, "SELECT countIf(position(engine_full, '"+setting+"') > 0) FROM system.tables WHERE database = 'freshkey' AND name = 'flows'", 1)
 	}
 }

@@ -123,6 +123,7 @@ Low; medium where octets are ten times the second busiest day, high from a hundr
 		},
 		Find:       withFeatures(hostBehaviourWindowsSQL),
 		FindParams: own.Params().With("minimum", c.minimum(), "record", detect.Decimal(c.Record), "history_days", detect.Number(c.HistoryDays)),
+		Alone:      true,
 	})
 	return opinion{d, d.(detect.Finder), c}
 }

@@ -55,6 +55,7 @@ Low; medium if the server's address also is in a network (/16, /48) that never s
 				"max_clients", detect.Number(c.MaxClients), "min_distance", detect.Decimal(c.MinDistance), "one", "0", "name", "", "print", "", "site", "")
 		},
 		Judge: func(a *alert.Alert, r *stranger) detect.Verdict { return r.judge(a, c) },
+		Alone: true,
 		Find:  detect.Compose(tlsProfileWindowsSQL), FindParams: detect.Params{"history_days": detect.Number(c.HistoryDays), "max_clients": detect.Number(c.MaxClients), "young_days": detect.Number(c.YoungDays)},
 	})
 }

@@ -46,6 +46,8 @@ WITH
         HAVING sent >= multiIf(side = 'server', {min_bytes_any:UInt64}, carrier IN ('icmp', 'dns'), {min_bytes_odd:UInt64}, {min_bytes:UInt64})
            AND sent >= {min_ratio:Float64} * got
     ),
+    -- whose past is asked for, read once: addresses and names that clients called, clients, servers
+    (SELECT (groupUniqArrayIf(address, side = 'client'), groupUniqArrayIf(target, side = 'client'), groupUniqArrayIf(host, side = 'client'), groupUniqArrayIf(host, side = 'server')) FROM targets) AS wanted,
     senders AS
     (
         SELECT site, side, groupArray(host) AS hosts, groupArray(total) AS totals
@@ -77,7 +79,7 @@ WITH
         FROM
         (
             SELECT site, dst_ip AS address, src_ip FROM flows_1h
-            WHERE hour >= past AND hour < window_end AND dst_ip IN (SELECT address FROM targets WHERE side = 'client') AND /*src_inside*/
+            WHERE hour >= past AND hour < window_end AND dst_ip IN (SELECT arrayJoin(wanted.1)) AND /*src_inside*/
         )
         GROUP BY site, address
     ),
@@ -85,7 +87,7 @@ WITH
     (
         SELECT site, name, uniqCombinedMerge(12)(clients) AS callers
         FROM names_1h
-        WHERE hour >= past AND hour < window_end AND source IN ('sni', 'http') AND name IN (SELECT target FROM targets WHERE side = 'client')
+        WHERE hour >= past AND hour < window_end AND source IN ('sni', 'http') AND name IN (SELECT arrayJoin(wanted.2))
         GROUP BY site, name
     ),
     hourly AS
@@ -99,13 +101,13 @@ WITH
                 SELECT site, probe, 'client' AS side, src_ip AS host, toDateTime(intDiv(toUnixTimestamp(flows_1h.hour), {unit:UInt32}) * {unit:UInt32}, 'UTC') AS hour,
                     sumIf(src_payload_bytes, NOT /*dst_inside*/ AND /*unicast*/) AS total
                 FROM flows_1h
-                WHERE flows_1h.hour >= past AND flows_1h.hour < window_start AND src_ip IN (SELECT host FROM targets WHERE side = 'client')
+                WHERE flows_1h.hour >= past AND flows_1h.hour < window_start AND src_ip IN (SELECT arrayJoin(wanted.3))
                 GROUP BY site, probe, host, hour
                 UNION ALL
                 SELECT site, probe, 'server' AS side, dst_ip AS host, toDateTime(intDiv(toUnixTimestamp(flows_1h.hour), {unit:UInt32}) * {unit:UInt32}, 'UTC') AS hour,
                     sumIf(dst_payload_bytes, NOT /*src_inside*/) AS total
                 FROM flows_1h
-                WHERE flows_1h.hour >= past AND flows_1h.hour < window_start AND dst_ip IN (SELECT host FROM targets WHERE side = 'server')
+                WHERE flows_1h.hour >= past AND flows_1h.hour < window_start AND dst_ip IN (SELECT arrayJoin(wanted.4))
                 GROUP BY site, probe, host, hour
             )
             GROUP BY site, side, host, hour

@@ -26,26 +26,28 @@ WITH
         GROUP BY site, src_ip, dst_ip
         HAVING bytes >= {min_bytes:UInt64} AND role NOT IN ('proxy', 'nat', 'gateway', 'resolver', 'guest')
     ),
-    names_known AS (SELECT site, value, min(first) AS since FROM first_seen WHERE kind = 'sni' AND value IN (SELECT name FROM talk) GROUP BY site, value),
-    prints_known AS (SELECT site, value, min(first) AS since FROM first_seen WHERE kind = 'ja4' AND value IN (SELECT ja4 FROM talk) GROUP BY site, value),
+    -- names, clients and addresses that they have, read once
+    (SELECT (groupUniqArray(name), groupUniqArray(ja4), groupUniqArray(dst_ip)) FROM talk) AS wanted,
+    names_known AS (SELECT site, value, min(first) AS since FROM first_seen WHERE kind = 'sni' AND value IN (SELECT arrayJoin(wanted.1)) GROUP BY site, value),
+    prints_known AS (SELECT site, value, min(first) AS since FROM first_seen WHERE kind = 'ja4' AND value IN (SELECT arrayJoin(wanted.2)) GROUP BY site, value),
     -- names and clients of the registered domain are left to the addresses they have
     callers AS
     (
         SELECT site, dst_ip, uniqExact(src_ip) AS hosts, min(hour) AS since
         FROM flows_1h
-        WHERE hour >= window_start - INTERVAL 30 DAY AND hour < window_end AND dst_ip IN (SELECT dst_ip FROM talk) AND /*src_inside*/
+        WHERE hour >= window_start - INTERVAL 30 DAY AND hour < window_end AND dst_ip IN (SELECT arrayJoin(wanted.3)) AND /*src_inside*/
         GROUP BY site, dst_ip
     ),
     name_callers AS
     (
         SELECT site, name, uniqCombinedMerge(12)(clients) AS hosts FROM names_1h
-        WHERE hour >= window_start - INTERVAL 30 DAY AND hour < window_end AND source = 'sni' AND name IN (SELECT name FROM talk)
+        WHERE hour >= window_start - INTERVAL 30 DAY AND hour < window_end AND source = 'sni' AND name IN (SELECT arrayJoin(wanted.1))
         GROUP BY site, name
     ),
-    -- where this window's hosts go, by network, country and client
-    shares AS
+    -- how many of this window's hosts go to the same network and country, with the same client
+    shared AS
     (
-        SELECT site, src_ip, dst_ip, uniqExact(src_ip) OVER (PARTITION BY site, asn) AS asn_hosts, uniqExact(src_ip) OVER (PARTITION BY site, country) AS country_hosts,
+        SELECT *, uniqExact(src_ip) OVER (PARTITION BY site, asn) AS asn_hosts, uniqExact(src_ip) OVER (PARTITION BY site, country) AS country_hosts,
             uniqExact(src_ip) OVER (PARTITION BY site, ja4) AS ja4_hosts
         FROM talk
     ),
@@ -64,22 +66,21 @@ SELECT t.site AS site, replaceRegexpOne(toString(t.src_ip), '^::ffff:', '') AS a
     greatest(c.hosts, n.hosts) AS hosts, t.bytes AS bytes, toBool(p.since > window_start - INTERVAL {grace_days:UInt32} DAY OR p.inside_hosts < {min_hosts:UInt32}) AS learning,
     toBool(t.name != '' AND nk.since >= window_start - INTERVAL {new_days:UInt32} DAY) AS new_name,
     toBool(t.name = '' AND c.since >= window_start - INTERVAL {new_days:UInt32} DAY) AS new_address,
-    toBool(t.ja4 != '' AND pk.since >= window_start - INTERVAL {new_days:UInt32} DAY AND s.ja4_hosts <= greatest(1, {max_share:Float64} * p.inside_hosts)) AS new_client,
-    toBool(t.asn > 0 AND notEmpty(k.asns) AND NOT has(k.asns, t.asn) AND s.asn_hosts <= greatest(1, {max_share:Float64} * p.inside_hosts)) AS new_asn,
-    toBool(t.country != '' AND notEmpty(k.countries) AND NOT has(k.countries, t.country) AND s.country_hosts <= greatest(1, {max_share:Float64} * p.inside_hosts)) AS new_country,
+    toBool(t.ja4 != '' AND pk.since >= window_start - INTERVAL {new_days:UInt32} DAY AND t.ja4_hosts <= greatest(1, {max_share:Float64} * p.inside_hosts)) AS new_client,
+    toBool(t.asn > 0 AND notEmpty(k.asns) AND NOT has(k.asns, t.asn) AND t.asn_hosts <= greatest(1, {max_share:Float64} * p.inside_hosts)) AS new_asn,
+    toBool(t.country != '' AND notEmpty(k.countries) AND NOT has(k.countries, t.country) AND t.country_hosts <= greatest(1, {max_share:Float64} * p.inside_hosts)) AS new_country,
     (new_name OR new_address) + new_client + new_asn + new_country AS kinds,
     arrayFilter(x -> x != '', [concat(toString(hosts), ' of ', toString(p.inside_hosts), ' inside hosts call it'), if(new_name, 'the name is new', ''), if(new_address, 'the address is new', ''),
         if(new_client, concat('the TLS client ', t.ja4, ' is new and rare'), ''), if(new_asn, concat('nobody went to AS', toString(t.asn), ' the day before'), ''),
         if(new_country, concat('nobody went to ', t.country, ' the day before'), '')]) AS details,
     toFloat64(t.bytes) AS amount, t.first AS first, t.last AS last, t.ids AS flow_ids,
     least(1, kinds / 4 + 0.1 * greatest(0, log10(t.bytes / {min_bytes:UInt64}))) AS strength, 1 / greatest(1, hosts) AS rarity
-FROM talk AS t
+FROM shared AS t
 INNER JOIN population AS p ON p.site = t.site
 INNER JOIN callers AS c ON c.site = t.site AND c.dst_ip = t.dst_ip
 LEFT JOIN name_callers AS n ON n.site = t.site AND n.name = t.name
 LEFT JOIN names_known AS nk ON nk.site = t.site AND nk.value = t.name
 LEFT JOIN prints_known AS pk ON pk.site = t.site AND pk.value = t.ja4
-INNER JOIN shares AS s ON s.site = t.site AND s.src_ip = t.src_ip AND s.dst_ip = t.dst_ip
 LEFT JOIN common AS k ON k.site = t.site
 WHERE p.since <= window_start - INTERVAL {grace_days:UInt32} DAY AND hosts <= greatest(1, {max_share:Float64} * p.inside_hosts)
   -- a new name alone is everyday: something else about it must be rare too

@@ -19,14 +19,18 @@ WITH
           AND protocol = 6 AND NOT initiator_guessed AND segment = 0 AND aggregated_flows = 0
           AND ({dst:String} = '' OR dst_ip = toIPv6OrDefault({dst:String}) AND dst_port = {port:UInt16} AND site = {site:String})
     ),
-    now AS
+    -- services that are used enough to be judged, read once
     (
-        SELECT site, dst_ip, dst_port
-        FROM connections
-        WHERE hour = this_hour
-        GROUP BY site, dst_ip, dst_port
-        HAVING count() >= {min_connections:UInt32}
-    ),
+        SELECT groupArray((site, dst_ip, dst_port)) FROM
+        (
+            SELECT site, dst_ip, dst_port
+            FROM connections
+            WHERE hour = this_hour
+            GROUP BY site, dst_ip, dst_port
+            HAVING count() >= {min_connections:UInt32}
+        )
+    ) AS services,
+    now AS (SELECT s.1 AS site, s.2 AS dst_ip, s.3 AS dst_port FROM (SELECT arrayJoin(services) AS s)),
     hours AS
     (
         -- of several probes that see a service, the one that sees most
@@ -62,8 +66,7 @@ WITH
     -- of the measures of one client: how many clients are as bad
     clients AS
     (
-        SELECT site, dst_ip, dst_port, count() AS clients, countIf(src_median > greatest(2 * expected[2], expected[2] + {min_delay:Float64})) AS slow_clients,
-            countIf(lost > greatest({min_loss:Float64}, 2 * expected[4])) AS lossy_clients,
+        SELECT site, dst_ip, dst_port, count() AS clients, groupArray(src_median) AS medians_of_clients, groupArray(lost) AS losses_of_clients,
             argMax(src_ip, (src_median, src_ip)) AS slowest, min(first) AS first, max(last) AS last, any(app) AS app,
             arrayMap(x -> x.2, arraySlice(arraySort(arrayFlatten(groupArray(1000)(ids))), 1, 5)) AS flow_ids
         FROM
@@ -75,11 +78,12 @@ WITH
             WHERE hour = this_hour AND (site, dst_ip, dst_port) IN (SELECT site, dst_ip, dst_port FROM now)
             GROUP BY site, dst_ip, dst_port, src_ip
             ORDER BY site, dst_ip, dst_port, src_ip
-        ) AS c INNER JOIN compared USING (site, dst_ip, dst_port)
+        )
         GROUP BY site, dst_ip, dst_port
     )
 SELECT site, /*dst_text*/ AS dst, dst_port AS port, app, level, samples, connections, observed, expected, z,
-    clients, slow_clients, lossy_clients, replaceRegexpOne(toString(slowest), '^::ffff:', '') AS slowest_client, first, last, flow_ids,
+    clients, toUInt64(arrayCount(x -> x > greatest(2 * expected[2], expected[2] + {min_delay:Float64}), medians_of_clients)) AS slow_clients,
+    toUInt64(arrayCount(x -> x > greatest({min_loss:Float64}, 2 * expected[4]), losses_of_clients)) AS lossy_clients, replaceRegexpOne(toString(slowest), '^::ffff:', '') AS slowest_client, first, last, flow_ids,
     least(1, greatest(0, z[1] / 20)) AS server_time, least(1, greatest(0, z[2] / 20)) AS client_round_trip, least(1, greatest(0, z[3] / 20)) AS server_round_trip,
     least(1, greatest(0, z[4] / 20)) AS client_loss, least(1, greatest(0, z[5] / 20)) AS server_loss,
     least(1, greatest(0, z[6] / 20)) AS client_window, least(1, greatest(0, z[7] / 20)) AS server_window, least(1, greatest(0, z[8] / 20)) AS failures
