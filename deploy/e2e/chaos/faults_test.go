@@ -152,7 +152,8 @@ func (r *rig) harass() error {
 		events = append(events, slices.Repeat([]kind{k}, n)...)
 	}
 	r.random.Shuffle(len(events), func(i, j int) { events[i], events[j] = events[j], events[i] })
-	r.share = 0.9 * float64(r.flows) / float64(len(events)+1)
+	// What has to be tried again needs flows as well, up to two thirds of what is planned.
+	r.share = 0.6 * float64(r.flows) / float64(len(events)+1)
 	last, missed := -1, map[string]int{}
 	for n := 0; len(events) > 0; n++ {
 		k := events[0]
