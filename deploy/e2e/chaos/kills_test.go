@@ -122,7 +122,10 @@ func (r *rig) poison() error {
 		before := r.cutInserts()
 		r.toRows.SwallowReplies(insertStart, insertRest, 2)
 		r.more()
-		if err := r.until("an insert to poison", time.Minute, func() bool { return r.cutInserts() > before && r.unfinished() > 0 }); err != nil {
+		if err := r.until("an insert to poison", time.Minute, func() bool {
+			n, err := r.countUnfinished()
+			return err == nil && n > 0 && r.cutInserts() > before
+		}); err != nil {
 			return err
 		}
 		r.toRows.SwallowReplies("", 0, 0)
@@ -173,15 +176,13 @@ func (r *rig) poison() error {
 // unfinished are rows of blocks that nobody has confirmed.
 const unfinished = "(probe, epoch, worker, seq) NOT IN (SELECT probe, epoch, worker, seq FROM batches)"
 
-// unfinished is how many of their rows there are; 0 while nobody can say.
-func (r *rig) unfinished() int {
-	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+// countUnfinished is how many there are.
+func (r *rig) countUnfinished() (int, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
 	var n uint64
-	if err := r.db.QueryRow(ctx, "SELECT count() FROM flows WHERE "+unfinished).Scan(&n); err != nil {
-		return 0
-	}
-	return int(n)
+	err := r.db.QueryRow(ctx, "SELECT count() FROM flows WHERE "+unfinished).Scan(&n)
+	return int(n), err
 }
 
 // removeUnfinished deletes the rows of blocks whose collector was killed on the
@@ -196,14 +197,18 @@ func (r *rig) removeUnfinished() (int, error) {
 	}); err != nil {
 		return 0, err
 	}
-	rows := r.unfinished()
-	if rows == 0 {
-		return 0, nil
+	rows, err := r.countUnfinished()
+	if err != nil || rows == 0 {
+		return 0, err
 	}
 	if err := r.db.Exec(ctx, "ALTER TABLE flows DELETE WHERE "+unfinished+" SETTINGS mutations_sync = 2"); err != nil {
 		return 0, err
 	}
-	if left := r.unfinished(); left > 0 {
+	left, err := r.countUnfinished()
+	if err != nil {
+		return 0, err
+	}
+	if left > 0 {
 		return 0, fmt.Errorf("%d of %d rows are still there", left, rows)
 	}
 	return rows, nil
