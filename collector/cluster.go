@@ -110,7 +110,7 @@ func (c Cluster) open(shard clickhouse.Config) (driver.Conn, error) {
 		return nil, err
 	}
 	o.Settings = ch.Settings{"insert_quorum": "auto", "insert_quorum_parallel": 0, "select_sequential_consistency": 1}
-	return ch.Open(o)
+	return clickhouse.Open(o)
 }
 
 // migrate makes the tables of one server.

@@ -15,11 +15,11 @@ import (
 	"testing"
 	"time"
 
-	"github.com/ClickHouse/clickhouse-go/v2"
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/tapwatch/tapwatch/analyzer/alert"
+	"github.com/tapwatch/tapwatch/proto/kit/clickhouse"
 	"github.com/tapwatch/tapwatch/proto/kit/config"
 	"github.com/tapwatch/tapwatch/proto/local/localtest"
 	"github.com/tapwatch/tapwatch/proto/table"
@@ -51,7 +51,7 @@ func TestMain(m *testing.M) {
 }
 
 func dial(addr, database string) (driver.Conn, error) {
-	return clickhouse.Open(&clickhouse.Options{Addr: []string{addr}, Auth: clickhouse.Auth{Database: database}})
+	return clickhouse.Config{Addr: []string{addr}, Database: database}.Open()
 }
 
 // quick is a Config with one webhook and no patience.

@@ -8,9 +8,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/ClickHouse/clickhouse-go/v2"
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 
+	"github.com/tapwatch/tapwatch/proto/kit/clickhouse"
 	"github.com/tapwatch/tapwatch/proto/local"
 	"github.com/tapwatch/tapwatch/proto/local/localtest"
 	"github.com/tapwatch/tapwatch/proto/table"
@@ -32,7 +32,7 @@ func server(t *testing.T, extra string) driver.Conn {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { ch.Close() })
-	conn, err := clickhouse.Open(&clickhouse.Options{Addr: []string{ch.Addr()}, Auth: clickhouse.Auth{Database: local.Database}})
+	conn, err := clickhouse.Config{Addr: []string{ch.Addr()}, Database: local.Database}.Open()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -4,9 +4,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/ClickHouse/clickhouse-go/v2"
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 
+	"github.com/tapwatch/tapwatch/proto/kit/clickhouse"
 	"github.com/tapwatch/tapwatch/proto/local/fault"
 	"github.com/tapwatch/tapwatch/proto/local/localtest"
 )
@@ -23,7 +23,7 @@ func through(t *testing.T, conn driver.Conn) (driver.Conn, *fault.Proxy) {
 	if err := conn.QueryRow(t.Context(), "SELECT currentDatabase()").Scan(&name); err != nil {
 		t.Fatal(err)
 	}
-	c, err := clickhouse.Open(&clickhouse.Options{Addr: []string{p.Addr()}, Auth: clickhouse.Auth{Database: name}})
+	c, err := clickhouse.Config{Addr: []string{p.Addr()}, Database: name}.Open()
 	if err != nil {
 		t.Fatal(err)
 	}

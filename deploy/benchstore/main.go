@@ -28,6 +28,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/tapwatch/tapwatch/proto/flow"
+	kitclickhouse "github.com/tapwatch/tapwatch/proto/kit/clickhouse"
 	"github.com/tapwatch/tapwatch/proto/local"
 	"github.com/tapwatch/tapwatch/proto/table"
 )
@@ -152,7 +153,7 @@ func run(ctx context.Context, o options, out io.Writer) (err error) {
 }
 
 func open(ch *local.ClickHouse, database string) (driver.Conn, error) {
-	return clickhouse.Open(&clickhouse.Options{Addr: []string{ch.Addr()}, Auth: clickhouse.Auth{Database: database}, ReadTimeout: time.Hour, MaxOpenConns: 8})
+	return kitclickhouse.Open(&clickhouse.Options{Addr: []string{ch.Addr()}, Auth: clickhouse.Auth{Database: database}, ReadTimeout: time.Hour, MaxOpenConns: 8})
 }
 
 // fillFlows makes the schema, the templates and the flows, and says what they take.

@@ -25,6 +25,7 @@ import (
 	"github.com/tapwatch/tapwatch/analyzer"
 	"github.com/tapwatch/tapwatch/collector"
 	"github.com/tapwatch/tapwatch/probe"
+	kitclickhouse "github.com/tapwatch/tapwatch/proto/kit/clickhouse"
 	"github.com/tapwatch/tapwatch/proto/kit/kafka"
 	"github.com/tapwatch/tapwatch/proto/local"
 	"github.com/tapwatch/tapwatch/proto/rollup"
@@ -135,7 +136,7 @@ func (c *Chain) Open(ctx context.Context, networks Networks) (*Store, error) {
 func named(name, value string) any { return clickhouse.Named(name, value) }
 
 func open(addr, database string) (driver.Conn, error) {
-	conn, err := clickhouse.Open(&clickhouse.Options{Addr: []string{addr}, Auth: clickhouse.Auth{Database: database}, MaxOpenConns: 8})
+	conn, err := kitclickhouse.Open(&clickhouse.Options{Addr: []string{addr}, Auth: clickhouse.Auth{Database: database}, MaxOpenConns: 8})
 	if err != nil {
 		return nil, fmt.Errorf("open clickhouse %s: %w", addr, err)
 	}

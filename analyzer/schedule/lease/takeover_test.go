@@ -26,6 +26,7 @@ import (
 	"github.com/tapwatch/tapwatch/analyzer/notify"
 	"github.com/tapwatch/tapwatch/analyzer/schedule"
 	"github.com/tapwatch/tapwatch/analyzer/schedule/lease"
+	kitclickhouse "github.com/tapwatch/tapwatch/proto/kit/clickhouse"
 	"github.com/tapwatch/tapwatch/proto/kit/config"
 	"github.com/tapwatch/tapwatch/proto/local/localtest"
 	"github.com/tapwatch/tapwatch/proto/table"
@@ -46,7 +47,7 @@ func TestMain(m *testing.M) {
 }
 
 func dial(addr, database string) (driver.Conn, error) {
-	return clickhouse.Open(&clickhouse.Options{Addr: []string{addr}, Auth: clickhouse.Auth{Database: database}})
+	return kitclickhouse.Config{Addr: []string{addr}, Database: database}.Open()
 }
 
 // analyze is an analyzer with the scans alone, and one webhook.

@@ -109,9 +109,5 @@ func (c Config) Open() (driver.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	conn, err := ch.Open(o)
-	if err != nil {
-		return nil, fmt.Errorf("open clickhouse: %w", err)
-	}
-	return conn, nil
+	return Open(o)
 }

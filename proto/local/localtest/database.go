@@ -9,6 +9,7 @@ import (
 	"github.com/ClickHouse/clickhouse-go/v2"
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 
+	kitclickhouse "github.com/tapwatch/tapwatch/proto/kit/clickhouse"
 	"github.com/tapwatch/tapwatch/proto/table"
 )
 
@@ -19,7 +20,7 @@ func Database(t testing.TB, name string) driver.Conn {
 	t.Helper()
 	addr := TestClickHouse(t).Addr()
 	open := func(database string) driver.Conn {
-		conn, err := clickhouse.Open(&clickhouse.Options{Addr: []string{addr}, Auth: clickhouse.Auth{Database: database}})
+		conn, err := kitclickhouse.Open(&clickhouse.Options{Addr: []string{addr}, Auth: clickhouse.Auth{Database: database}})
 		if err != nil {
 			t.Fatal(err)
 		}
