@@ -6,11 +6,10 @@
 WITH
     sides AS
     (
-        SELECT site, probe, victim, kind, peer, packets, octets, flows, port, bins, start, end, id
+        SELECT site, probe, start, end, bins, id, flows, side.1 AS victim, side.2 AS peer, side.3 AS packets, side.4 AS octets, side.5 AS kind, side.6 AS port
         FROM
         (
-            SELECT site, probe, start, end, /*shares*/ AS bins, /*flow_id*/ AS id, greatest(1, aggregated_flows) * (segment = 0) AS flows,
-                arrayJoin(/*sides*/) AS side, side.1 AS victim, side.2 AS peer, side.3 AS packets, side.4 AS octets, side.5 AS kind, side.6 AS port
+            SELECT site, probe, start, end, /*shares*/ AS bins, /*flow_id*/ AS id, greatest(1, aggregated_flows) * (segment = 0) AS flows, arrayJoin(/*sides*/) AS side
             FROM flows
             WHERE start >= toDateTime({from:UInt32}, 'UTC') - INTERVAL 1 MINUTE AND start < toDateTime({to:UInt32}, 'UTC')
               AND end >= toDateTime({from:UInt32}, 'UTC') AND /*unicast*/ AND src_role != 'backup' AND dst_role != 'backup'
@@ -62,28 +61,37 @@ WITH
     ),
     rates AS
     (
-        SELECT site, victim, kind, bins, peak, peak_octets, peak_flows,
-            if(empty(history), arrayResize([toFloat64(0)], 60, toFloat64(0)), history) AS before,
-            arrayReduce('quantileExactInclusive(0.5)', before) AS base,
-            arrayReduce('quantileExactInclusive(0.5)', arrayMap(x -> abs(x - base), before)) AS mad,
-            base + 6 * 1.4826 * mad AS usual,
-            multiIf(kind = 'all', 10 * {ceiling_packets:Float64}, kind IN ('udp', 'ip'), 10 * {min_udp_rate:Float64}, 10 * {min_rate:Float64}) AS least_rate,
-            greatest(least_rate, usual) AS threshold,
-            arrayCount(x -> x.1 >= threshold, bins) AS bins_over,
-            arraySum(arrayMap(x -> x.1, bins)) AS packets_sum,
+        SELECT *, arrayCount(x -> x.1 >= threshold, bins) AS bins_over, arraySum(bins.1) AS packets_sum,
             peak >= 10 * {ceiling_packets:Float64} OR peak_octets * 8 >= 10 * {ceiling_bits:Float64} OR peak_flows >= 10 * {ceiling_flows:Float64} AS above_ceiling
-        FROM candidates LEFT JOIN past USING (site, victim, kind)
+        FROM
+        (
+            SELECT *, arrayReduce('quantileExactInclusive(0.5)', arrayMap(x -> abs(x - base), before)) AS mad,
+                greatest(multiIf(kind = 'all', 10 * {ceiling_packets:Float64}, kind IN ('udp', 'ip'), 10 * {min_udp_rate:Float64}, 10 * {min_rate:Float64}), base + 6 * 1.4826 * mad) AS threshold
+            FROM
+            (
+                SELECT *, arrayReduce('quantileExactInclusive(0.5)', before) AS base
+                FROM
+                (
+                    SELECT site, victim, kind, bins, peak, peak_octets, peak_flows, if(empty(history), arrayResize([toFloat64(0)], 60, toFloat64(0)), history) AS before
+                    FROM candidates LEFT JOIN past USING (site, victim, kind)
+                )
+            )
+        )
         WHERE peak >= threshold AND (bins_over >= 2 OR peak >= 5 * threshold) OR above_ceiling
     ),
     origins AS
     (
-        SELECT site, victim, kind, greatest(uniqExact(peer), max(flows)) AS sources, sum(packets) / count() AS packets_a_record, min(start) AS first, max(end) AS last,
-            groupArraySorted(5)(id) AS flow_ids, topPeer.1 AS top_peer, topPeer.2 / sum(packets) AS top_share,
-            arraySort(x -> (-x.2, x.1), arrayZip(tupleElement(sumMap([peer], [packets]), 1), tupleElement(sumMap([peer], [packets]), 2)))[1] AS topPeer,
-            arraySort(x -> (-x.2, x.1), arrayZip(tupleElement(sumMap([port], [packets]), 1), tupleElement(sumMap([port], [packets]), 2)))[1].1 AS top_port
-        FROM sides
-        WHERE (site, victim, kind) IN (SELECT site, victim, kind FROM candidates)
-        GROUP BY site, victim, kind
+        SELECT site, victim, kind, sources, packets_a_record, first, last, flow_ids, busiest.1 AS top_peer, busiest.2 / all_packets AS top_share, top_port
+        FROM
+        (
+            SELECT site, victim, kind, greatest(uniqExact(peer), max(flows)) AS sources, sum(packets) AS all_packets, all_packets / count() AS packets_a_record,
+                min(start) AS first, max(end) AS last, groupArraySorted(5)(id) AS flow_ids,
+                arraySort(x -> (-x.2, x.1), arrayZip(untuple(sumMap([peer], [packets]))))[1] AS busiest,
+                arraySort(x -> (-x.2, x.1), arrayZip(untuple(sumMap([port], [packets]))))[1].1 AS top_port
+            FROM sides
+            WHERE (site, victim, kind) IN (SELECT site, victim, kind FROM candidates)
+            GROUP BY site, victim, kind
+        )
     ),
     judged AS
     (
