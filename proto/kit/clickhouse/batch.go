@@ -27,16 +27,16 @@ type pool struct{ driver.Conn }
 // PrepareBatch is that of driver.Conn.
 func (p pool) PrepareBatch(ctx context.Context, query string, opts ...driver.PrepareBatchOption) (driver.Batch, error) {
 	own, cancel := apart(ctx)
-	b := &batch{cancel: cancel}
-	stop := context.AfterFunc(ctx, b.interrupt)
+	var over sync.Once
+	stop := context.AfterFunc(ctx, func() { over.Do(cancel) })
 	inner, err := p.Conn.PrepareBatch(own, query, opts...)
 	if err != nil {
 		stop()
 		cancel()
 		return nil, err
 	}
-	b.Batch, b.stop = inner, stop
-	return b, nil
+	// own is not cancelled at the end: that is what clickhouse-go would take for an interruption.
+	return &batch{inner, func() { stop(); over.Do(func() {}) }}, nil
 }
 
 // apart returns a context with the values and the deadline of ctx that does not end with it.
@@ -48,30 +48,10 @@ func apart(ctx context.Context) (context.Context, context.CancelFunc) {
 	return context.WithCancel(own)
 }
 
-// batch hands the end of the caller's context on until it is done.
+// batch hands the end of the caller's context on until finish, when the connection is somebody else's.
 type batch struct {
 	driver.Batch
-	stop   func() bool
-	mu     sync.Mutex
-	done   bool
-	cancel context.CancelFunc
-}
-
-func (b *batch) interrupt() {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if !b.done {
-		b.cancel()
-	}
-}
-
-// finish keeps what is left of the context from the connection, which is somebody else's now. The batch's own context is
-// not cancelled: that is what clickhouse-go would take for an interruption.
-func (b *batch) finish() {
-	b.stop()
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.done = true
+	finish func()
 }
 
 func (b *batch) Send() error {
