@@ -65,6 +65,9 @@ type Info struct {
 // where the default is from.
 type Parameter struct{ Name, Value, Doc string }
 
+// Single says that a span is one window of the detector, not several.
+func (i Info) Single(span Window) bool { return span.End.Sub(span.Start) <= i.Length }
+
 // Text is Doc with controls and parameters, for people.
 func (i Info) Text() string {
 	var b strings.Builder

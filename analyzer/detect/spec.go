@@ -82,7 +82,7 @@ func (d spec[C]) Detect(ctx context.Context, db DB, w Window) (Result, error) {
 type finder[C any] struct{ spec[C] }
 
 func (d finder[C]) Windows(ctx context.Context, db DB, span Window) ([]time.Time, error) {
-	if d.Alone && span.End.Sub(span.Start) <= d.Spec.Info.Length {
+	if d.Alone && d.Spec.Info.Single(span) {
 		return []time.Time{span.Start}, nil
 	}
 	return Windows(ctx, db, d.Spec.Info, d.Find, d.FindParams, span)

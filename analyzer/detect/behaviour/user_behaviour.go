@@ -156,6 +156,7 @@ oddities: new machines, the hour, features of traffic. One incident per user; wh
 			r.judge(a, c)
 			return detect.Raise
 		},
+		Alone:      true,
 		Find:       withUsers(userBehaviourWindowsSQL),
 		FindParams: settings.With("known_s", detect.Number(86400*c.KnownDays), "hold_s", detect.Number(3600*c.HoldHours)),
 	})
@@ -169,20 +170,17 @@ type userSampled struct {
 	c UserBehaviourConfig
 }
 
-// Windows returns nothing where no user is known, and a single window without
-// asking more: to ask takes as long as to look.
+// Windows returns nothing where no user is known.
 func (s userSampled) Windows(ctx context.Context, db detect.DB, span detect.Window) ([]time.Time, error) {
 	var known uint8
 	hold := time.Duration(s.c.HoldHours) * time.Hour
 	err := detect.Each(ctx, db, "SELECT count() > 0 FROM users_seen WHERE hour >= {from:DateTime('UTC')} AND hour < {to:DateTime('UTC')}",
 		detect.Params{}.Span(detect.Window{Start: span.Start.Add(-hold), End: span.End}), func(rows driver.Rows) error { return rows.Scan(&known) })
-	switch {
-	case err != nil:
+	if err != nil {
 		return nil, fmt.Errorf("find windows of user_behaviour: %w", err)
-	case known == 0:
+	}
+	if known == 0 {
 		return nil, nil
-	case span.End.Sub(span.Start) <= time.Hour:
-		return []time.Time{span.Start}, nil
 	}
 	return s.Finder.Windows(ctx, db, span)
 }

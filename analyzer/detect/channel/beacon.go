@@ -90,7 +90,7 @@ func (b beacon) params(w detect.Window) detect.Params {
 // Windows returns the quarters of an hour that look regular, and the last of each
 // six hours. A full hour alone is looked at without asking: to ask takes as long.
 func (b beacon) Windows(ctx context.Context, db detect.DB, span detect.Window) ([]time.Time, error) {
-	if span.End.Sub(span.Start) <= b.Info().Length && span.End.Unix()%3600 == 0 {
+	if b.Info().Single(span) && span.End.Unix()%3600 == 0 {
 		return []time.Time{span.Start}, nil
 	}
 	return detect.Windows(ctx, db, b.Info(), detect.Compose(beaconWindowsSQL), b.own.Params().With("min_concentration", detect.Decimal(b.c.MinConcentration)), span)

@@ -83,7 +83,7 @@ func (d dnsTunnel) finding() detect.Params {
 // Windows returns minutes before which long names were asked. What Detect asks first
 // costs no more of a single one.
 func (d dnsTunnel) Windows(ctx context.Context, db detect.DB, span detect.Window) ([]time.Time, error) {
-	if span.End.Sub(span.Start) <= d.Info().Length {
+	if d.Info().Single(span) {
 		return []time.Time{span.Start}, nil
 	}
 	return detect.Windows(ctx, db, d.Info(), detect.Compose(dnsTunnelWindowsSQL), d.finding(), span)
